@@ -1,0 +1,26 @@
+"""Fixtures that every room's tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get('MMSEG_DEEPLAB_DATA', REPO.parent / 'shared' / 'data'))
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope='session')
+def repo() -> Path:
+    """The root of this repository."""
+    return REPO
+
+
+@pytest.fixture(scope='session')
+def real_data() -> Path:
+    """The folder of real images, masks and weights; a test that wants it is skipped where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f'real data not found at {REAL_DATA}; set MMSEG_DEEPLAB_DATA to its folder')
+    return REAL_DATA
