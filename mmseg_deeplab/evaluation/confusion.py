@@ -1,0 +1,102 @@
+"""The confusion matrix and every score that follows from it. Needs numpy only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def confusion_matrix(
+    truth: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255
+) -> np.ndarray:
+    """Count the pixels of one image by true and predicted class.
+
+    Args:
+        truth: (H, W) integers 0..num_classes-1, or ignore_index where the pixel does not count.
+        prediction: (H, W) integers 0..num_classes-1.
+        num_classes: number of classes C.
+        ignore_index: the label (>= 0) of void pixels.
+
+    Returns:
+        (C, C) int64; row = true class, column = predicted class.
+
+    Raises:
+        ValueError: shapes differ, or a label id is neither a class nor ignore_index.
+    """
+    if truth.shape != prediction.shape:
+        raise ValueError(
+            f'the label map is {_size(truth)} but the prediction is {_size(prediction)} (width x height); '
+            'each mask must have the size of its image'
+        )
+    if truth.size == 0:
+        return np.zeros((num_classes, num_classes), np.int64)
+    low, high = int(prediction.min()), int(prediction.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f'the model predicts class {low if low < 0 else high} but the dataset has {num_classes} classes '
+            f'(0..{num_classes - 1}); set num_classes of the decode head to {num_classes}'
+        )
+    index = np.multiply(truth, num_classes, dtype=np.int64)
+    index += prediction
+    if index.min() < 0:
+        _raise_bad_labels(np.unique(truth[truth < 0]), num_classes, ignore_index)
+    # One pass without masks: label ids beyond the classes fall into rows of their own behind the matrix.
+    counts = np.bincount(index.ravel(), minlength=num_classes**2)
+    counts[ignore_index * num_classes : (ignore_index + 1) * num_classes] = 0
+    beyond = np.flatnonzero(counts[num_classes**2 :])
+    if beyond.size:
+        _raise_bad_labels(np.unique(beyond // num_classes + num_classes), num_classes, ignore_index)
+    return counts[: num_classes**2].reshape(num_classes, num_classes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one confusion matrix, as fractions 0..1; nan where a class has no pixel to judge by.
+
+    iou, acc, dice are (C,) arrays: intersection over union, recall, 2 * intersection / (prediction + truth).
+    A class that is neither in the truth nor predicted is nan and no part of the means, as in MMSegmentation.
+    """
+
+    iou: np.ndarray
+    acc: np.ndarray
+    dice: np.ndarray
+    pixel_acc: float
+    fw_iou: float
+
+    @classmethod
+    def of(cls, matrix: np.ndarray) -> 'Scores':
+        """Scores of a (C, C) confusion matrix (row = truth, column = prediction)."""
+        hit = np.diagonal(matrix).astype(np.float64)
+        truth, predicted = matrix.sum(1), matrix.sum(0)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            iou = hit / (truth + predicted - hit)
+            # Frequency weighted: classes weigh as many pixels as they have, so absent ones (nan) weigh nothing.
+            fw_iou = np.nansum(truth * iou) / truth.sum()
+            return cls(iou, hit / truth, 2 * hit / (truth + predicted), hit.sum() / truth.sum(), fw_iou)
+
+    def percent(self) -> dict[str, float]:
+        """The means in percent, rounded to two digits: aAcc, mIoU, mAcc, mDice, FWIoU (MMSegmentation's names)."""
+        values = {
+            'aAcc': self.pixel_acc,
+            'mIoU': nanmean(self.iou),
+            'mAcc': nanmean(self.acc),
+            'mDice': nanmean(self.dice),
+            'FWIoU': self.fw_iou,
+        }
+        return {name: round(float(value) * 100, 2) for name, value in values.items()}
+
+
+def nanmean(values: np.ndarray) -> float:
+    """Mean over the entries that are not nan; nan (without numpy's warning) where there are none."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float('nan')
+
+
+def _size(array: np.ndarray) -> str:
+    return ' x '.join(str(side) for side in array.shape[::-1])
+
+
+def _raise_bad_labels(values: np.ndarray, num_classes: int, ignore_index: int) -> None:
+    raise ValueError(
+        f'label ids {values[:10].tolist()} are neither a class (0..{num_classes - 1}) nor the '
+        f'ignore_index {ignore_index}; correct the mask, the dataset (classes, reduce_zero_label) or ignore_index'
+    )
