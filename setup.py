@@ -1,19 +1,17 @@
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# The OpenMMLab packages exist twice under the same import names: the maintained forks and the originals.
-# Exactly one of the two sets is installed, so both are extras: pip install -e '.[onedl]' or '.[openmmlab]'.
-STACKS = {
-    'onedl': ['onedl-mmsegmentation>=1.4.2,<1.5', 'onedl-mmengine>=0.10.12,<0.11', 'onedl-mmcv>=2.3.6,<2.4'],
-    'openmmlab': ['mmsegmentation==1.2.2', 'mmengine>=0.10.7,<0.11', 'mmcv>=2.1.0,<2.2', 'setuptools<81'],
-}
+ROOT = Path(__file__).parent
+# The supported versions are written once, next to the check that runs at import.
+requirements = runpy.run_path(str(ROOT / 'mmseg_deeplab' / 'stack.py'))['requirements']
 
 setup(
     name='mmseg_deeplab',
     version='0.1.0',
     description='The whole DeepLab family and its dense CRF as an MMSegmentation plugin',
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
@@ -26,11 +24,15 @@ setup(
         'matplotlib',
         'scipy',
         'safetensors',
+        # MMSegmentation imports these two and does not declare them.
         'ftfy',
         'regex',
     ],
     extras_require={
-        **STACKS,
+        # Exactly one of the two stacks: they share their import names.
+        'onedl': requirements('onedl'),
+        # mmcv 2.1.0 and mmengine 0.10.7 import pkg_resources, which newer setuptools no longer bring.
+        'openmmlab': [*requirements('openmmlab'), 'setuptools<81'],
         'crf': ['pydensecrf2>=1.1'],
         'test': ['pytest', 'pytest-xdist', 'ruff'],
     },

@@ -4,6 +4,11 @@ Importing this package checks the installed stack and registers every backbone, 
 hook in MMSegmentation's registries; a config does so by `custom_imports`.
 """
 
+from .stack import check_stack, import_stack
+
 __version__ = '0.1.0'
 
-from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: F401
+check_stack()
+import_stack()
+
+from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: E402, F401

@@ -1,0 +1,68 @@
+"""The check of the installed stack: each wrong environment is named with the command that mends it."""
+
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+from mmseg_deeplab import stack
+
+ONEDL = {'onedl-mmsegmentation': '1.4.2', 'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6'}
+OPENMMLAB = {'mmsegmentation': '1.2.2', 'mmengine': '0.10.7', 'mmcv': '2.1.0'}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Return a function that pretends that exactly these distributions are installed."""
+
+    def install(versions: dict) -> None:
+        def version(name: str) -> str:
+            if name not in versions:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return versions[name]
+
+        monkeypatch.setattr(importlib.metadata, 'version', version)
+
+    return install
+
+
+@pytest.mark.parametrize('name, versions', [('onedl', ONEDL), ('openmmlab', OPENMMLAB)])
+def test_one_complete_stack_is_accepted(environment, name, versions):
+    environment(versions)
+    assert stack.check_stack() == name
+
+
+def test_a_local_version_and_a_later_patch_are_accepted(environment):
+    environment({**ONEDL, 'onedl-mmcv': '2.3.10+cpu'})
+    assert stack.check_stack() == 'onedl'
+
+
+@pytest.mark.parametrize(
+    'versions, told',
+    [
+        ({}, ['no OpenMMLab stack is installed', 'none of them', "pip install -e '.[onedl]'"]),
+        (
+            {**ONEDL, 'mmengine': '0.10.7'},
+            ['two OpenMMLab stacks', 'mmengine 0.10.7', 'pip uninstall -y', "pip install -e '.[onedl]'"],
+        ),
+        ({**ONEDL, 'onedl-mmcv': '2.2.1'}, ['onedl-mmcv 2.2.1 is not supported', 'onedl-mmcv>=2.3.6,<2.4']),
+        ({**ONEDL, 'onedl-mmcv': '2.4.0'}, ['onedl-mmcv 2.4.0 is not supported', "'.[onedl]'"]),
+        ({**OPENMMLAB, 'mmcv': '2.2.0'}, ['mmcv 2.2.0 is not supported', "'.[openmmlab]'"]),
+        ({'mmsegmentation': '1.2.2', 'mmcv': '2.1.0'}, ['mmengine is not installed', "'.[openmmlab]'"]),
+    ],
+)
+def test_a_wrong_stack_is_refused_with_the_command(environment, versions, told):
+    environment(versions)
+    with pytest.raises(ImportError) as error:
+        stack.check_stack()
+    for words in told:
+        assert words in str(error.value)
+
+
+def test_the_import_is_quiet():
+    """A fresh `import mmseg_deeplab` prints nothing and warns of nothing."""
+    done = subprocess.run([sys.executable, '-c', 'import mmseg_deeplab'], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ''
+    assert done.stderr == ''
