@@ -1,1 +1,8 @@
+"""The fully connected CRF of DeepLab v1 and v2. Needs numpy and torch only.
 
+Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011.
+"""
+
+from .dense_crf import DenseCRF
+
+__all__ = ['DenseCRF']

@@ -1,0 +1,153 @@
+"""The dense CRF as one object: parameters, checks, choice of backend, one image or a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import Tensor
+
+from . import pruning, pydensecrf
+from .inputs import like, to_image, to_scores, to_unary
+from .kernels import make_kernel
+
+BACKENDS = ('auto', 'torch', 'pydensecrf')
+NORMALIZATIONS = ('symmetric', 'no', 'before', 'after')
+INPUTS = ('probabilities', 'logits')
+
+
+class DenseCRF:
+    """Mean-field inference in the fully connected CRF with a position and a position-and-colour kernel.
+
+    One update is Q <- softmax(-U - sum_k compat_k * K_k Q) with U = -log(probabilities clipped to [clip, 1]) and
+    K_k Q the Gaussian filtering of Q on the permutohedral lattice, a pixel's own message included. All backends
+    compute the same thing; the default parameters are those of DeepLab v2 with ResNet-101.
+
+    Args:
+        iterations: mean-field updates, >= 0; with 0 the answer is the clipped and renormalised input.
+        pos_w, bi_w: the label compatibilities. A number w is the Potts model with weight w: where neighbours agree
+            (w > 0) a class gets +w K Q. A vector v of C numbers and a matrix M of C x C numbers are *costs* and
+            keep their sign: they add +v_c (K Q)_c and +(M K Q)_c to the energy, so the Potts weight w equals the
+            vector [-w] * C and the matrix w (1 - identity). M is symmetrised to (M + M^T) / 2. These are the
+            reference implementation's conventions. A weight of 0 leaves the kernel out.
+        pos_xy_std, bi_xy_std: standard deviations of the positions, in pixels, > 0.
+        bi_rgb_std: standard deviation of the colours, in grey levels of 0 to 255, > 0.
+        backend: 'pydensecrf' is the reference implementation (one CPU thread), 'torch' this package's own (CPU and
+            CUDA), 'auto' takes 'torch' for tensors on a GPU and the faster installed one on the CPU.
+        normalization: of the kernel matrix K with row sums n: 'symmetric' n^-1/2 K n^-1/2 (ICML 2013), 'after'
+            n^-1 K (NIPS 2011), 'before' K n^-1, 'no' K itself, whose messages are huge.
+        prune: None, or a probability: the classes that do not exceed it on any pixel exchange no messages and share
+            one pseudo-class, which is faster the more of them there are. See docs/dense_crf.md for the bound.
+        input: what the network hands over: 'probabilities' or 'logits' (a softmax over the classes comes first).
+        clip: the smallest probability that the unary knows, in (0, 1).
+
+    Source: Krähenbühl and Koltun, NIPS 2011; DeepLab v1 (arXiv:1412.7062), section 4; v2 (arXiv:1606.00915).
+    """
+
+    def __init__(
+        self,
+        iterations: int = 10,
+        pos_w=3,
+        pos_xy_std: float = 1,
+        bi_w=4,
+        bi_xy_std: float = 67,
+        bi_rgb_std: float = 3,
+        *,
+        backend: Literal['auto', 'torch', 'pydensecrf'] = 'auto',
+        normalization: Literal['symmetric', 'no', 'before', 'after'] = 'symmetric',
+        prune: float | None = None,
+        input: Literal['probabilities', 'logits'] = 'probabilities',
+        clip: float = 1e-5,
+    ):
+        if not isinstance(iterations, int) or iterations < 0:
+            raise ValueError(f'iterations={iterations!r}: expected a whole number >= 0')
+        for name, value, allowed in (
+            ('backend', backend, BACKENDS),
+            ('normalization', normalization, NORMALIZATIONS),
+            ('input', input, INPUTS),
+        ):
+            if value not in allowed:
+                raise ValueError(f'{name}={value!r}: expected one of {", ".join(map(repr, allowed))}')
+        if not 0 < clip < 1:
+            raise ValueError(f'clip={clip!r}: expected a probability between 0 and 1, such as 1e-5')
+        if backend == 'pydensecrf' and not pydensecrf.is_installed():
+            raise ValueError(
+                "backend='pydensecrf', but pydensecrf is not installed: run `pip install pydensecrf2`, "
+                "or use backend='torch'"
+            )
+        kernels = [make_kernel('pos', pos_w, pos_xy_std), make_kernel('bi', bi_w, bi_xy_std, bi_rgb_std)]
+        self.kernels = [kernel for kernel in kernels if not kernel.is_zero]
+        if prune is not None:
+            pruning.check(prune, self.kernels)
+        self.iterations = iterations
+        self.backend = backend
+        self.normalization = normalization
+        self.prune = prune
+        self.input = input
+        self.clip = clip
+
+    def __call__(self, image, scores):
+        """Refined probabilities of one image, or a list of them for lists of images and scores.
+
+        Args:
+            image: uint8 (H, W, 3), RGB, the original image at its original size; numpy or torch.
+            scores: (C, H, W) probabilities or logits, as `input` says; numpy or torch, any float type, any memory
+                layout, any device. Images of a batch may differ in size and number of classes.
+
+        Returns:
+            Probabilities (C, H, W) of the library, type and device of `scores`.
+
+        Raises:
+            ValueError: sizes that do not match, an image that is not uint8, NaN, negative or zero classes,
+                compatibilities for another number of classes, standard deviations too small for this size.
+        """
+        for state in self._run(image, scores):  # noqa: B007 the last one counts
+            pass
+        return state()
+
+    def steps(self, image, scores) -> Iterator:
+        """Yields the probabilities after 0, 1, ... `iterations` updates; arguments and errors as in a call."""
+        return (state() for state in self._run(image, scores))
+
+    def _run(self, image, scores):
+        """Yields after every update a function that returns the probabilities, valid until the next update."""
+        single = not isinstance(image, list | tuple)
+        images, originals = ([image], [scores]) if single else (list(image), list(scores))
+        if len(images) != len(originals):
+            raise ValueError(f'{len(images)} images, but scores for {len(originals)}')
+        problems = []
+        for i, (image, scores) in enumerate(zip(images, originals, strict=True)):
+            images[i], unary = self._prepare(image, scores, '' if single else f' {i}')
+            problems.append(pruning.Pruned(unary, self.kernels, self.prune))
+        backend = pydensecrf
+        states = backend.mean_field(
+            images,
+            [problem.unary for problem in problems],
+            [problem.kernels for problem in problems],
+            self.iterations,
+            self.normalization,
+        )
+        for qs in states:
+
+            def probabilities(qs=qs):
+                results = [
+                    like(problem.restore(q).reshape(original.shape).clone(), original)
+                    for q, problem, original in zip(qs, problems, originals, strict=True)
+                ]
+                return results[0] if single else results
+
+            yield probabilities
+
+    def _prepare(self, image, scores, number: str) -> tuple[Tensor, Tensor]:
+        image = to_image(image, f'image{number}')
+        scores = to_scores(scores, self.input, f'{self.input}{number and " of image"}{number}')
+        height, width, _ = image.shape
+        if scores.shape[1:] != (height, width):
+            raise ValueError(
+                f'image{number} is {height}x{width} (height x width), its {self.input} are '
+                f'{scores.shape[1]}x{scores.shape[2]}: resize the {self.input} to the image'
+            )
+        for kernel in self.kernels:
+            kernel.check_classes(len(scores))
+            kernel.check_keys(height, width)
+        return image.to(scores.device), to_unary(scores, self.input, self.clip)
