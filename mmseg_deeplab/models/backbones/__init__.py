@@ -1,1 +1,7 @@
+"""Backbones; each takes `output_stride` and returns a tuple of feature maps."""
 
+from .base import DeepLabBackbone
+from .mobilenet_v2 import DeepLabMobileNetV2
+from .resnet import DeepLabResNet
+
+__all__ = ['DeepLabBackbone', 'DeepLabMobileNetV2', 'DeepLabResNet']

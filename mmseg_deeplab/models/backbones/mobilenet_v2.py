@@ -1,0 +1,79 @@
+"""MobileNetV2 with atrous convolution, as in the TensorFlow release of DeepLab (Sandler et al., 2018, section 6.3)."""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import ConvModule
+from mmseg.models.utils import InvertedResidual, make_divisible
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..atrous import atrous_plan, check_output_stride
+from .base import KAIMING, DeepLabBackbone
+
+# expansion, channels, repeats, stride of the first (MobileNetV2, Table 2)
+ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+@MODELS.register_module()
+class DeepLabMobileNetV2(DeepLabBackbone):
+    """MobileNetV2 up to its last inverted residual (320 channels), without the 1280-channel convolution.
+
+    Features: the low-level tap at stride 4, then the last residuals at stride 8 (32 channels), 16 (96) and the output
+    stride (320). The names of the parameters are those of MMSegmentation and MMPretrain.
+
+    Args:
+        output_stride: 8, 16 or 32.
+        width: Width multiplier; 1.0 in the paper, channels are rounded to multiples of 8.
+        low_level: What the decoder of v3+ takes at stride 4: 'expansion' is the depthwise output of the second
+            residual there (144 channels), as in the TensorFlow release; 'output' that residual's result (24 channels),
+            as in VainF's.
+        conv_cfg: `dict(type='Conv2dAdaptivePadding')` pads as TensorFlow does ('SAME'), which differs from the
+            default on even sizes only.
+        norm_cfg: Normalisation layer; eps is 1e-3 in the TensorFlow release.
+    """
+
+    classifier_prefixes = ('conv2.',)
+
+    def __init__(
+        self,
+        output_stride: int = 16,
+        width: float = 1.0,
+        low_level: str = 'expansion',
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | Sequence[dict] = KAIMING,
+    ):
+        super().__init__(init_cfg)
+        if low_level not in ('expansion', 'output'):
+            raise ValueError(f"low_level={low_level!r} is unknown; choose 'expansion' or 'output'")
+        self.low_level = low_level
+        layer_cfg = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg or dict(type='BN'), act_cfg=dict(type='ReLU6'))
+        strides = [stride if i == 0 else 1 for _, _, n, stride in ROWS for i in range(n)]
+        plan = iter(atrous_plan(strides, check_output_stride(output_stride), stem_stride=2))
+        channels = make_divisible(32 * width, 8)
+        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=1, **layer_cfg)
+        self.stages = []
+        out_channels = []
+        for row, (expansion, base, repeats, _) in enumerate(ROWS):
+            units = []
+            out_channels.append(make_divisible(base * width, 8))
+            for _ in range(repeats):
+                stride, rate = next(plan)
+                units.append(InvertedResidual(channels, out_channels[-1], stride, expansion, rate, **layer_cfg))
+                channels = out_channels[-1]
+            self.stages.append(f'layer{row + 1}')
+            self.add_module(self.stages[-1], nn.Sequential(*units))
+        low_level_channels = out_channels[1] * (ROWS[1][0] if low_level == 'expansion' else 1)
+        self.feature_channels = (low_level_channels, out_channels[2], out_channels[4], out_channels[6])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images (N, 3, H, W) to the features described above."""
+        x = self.layer1(self.conv1(x))
+        first, second = self.layer2
+        x = first(x)
+        expansion = second.conv[:-1](x)
+        x = x + second.conv[-1](expansion)
+        low_level = expansion if self.low_level == 'expansion' else x
+        stride8 = self.layer3(x)
+        stride16 = self.layer5(self.layer4(stride8))
+        return low_level, stride8, stride16, self.layer7(self.layer6(stride16))

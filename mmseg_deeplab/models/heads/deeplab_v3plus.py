@@ -1,0 +1,64 @@
+"""Head of DeepLab v3+: that of v3 as encoder, and a decoder that refines it with low-level features."""
+
+import torch
+from mmseg.models.utils import resize
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..layers import conv_bn_relu, separable_conv_bn_relu
+from .deeplab_v3 import DeepLabV3Head
+
+
+@MODELS.register_module()
+class DeepLabV3PlusHead(DeepLabV3Head):
+    """ASPP, resized to the low-level features, concatenated with them, and refined (v3+, section 3.2).
+
+    Concatenation is [encoder, low-level], as in the paper's figure and the TensorFlow release. Logits come at stride
+    4, and the loss is on full-size logits.
+
+    Args:
+        low_level_channels: Channels of the low-level features.
+        low_level_index: Their index among the backbone's feature maps.
+        low_level_width: Channels that their 1x1 convolution reduces them to; 48 in the paper (Table 1).
+        decoder_channels: Channels of the decoder's convolutions; 256 in the paper (Table 2).
+        decoder_kernels: Kernel size of each of the decoder's convolutions; (3, 3) in the paper (Table 2).
+        separable_decoder: Whether those are depthwise separable.
+        kwargs: See `DeepLabV3Head`.
+    """
+
+    needs_low_level = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        low_level_channels: int,
+        output_stride: int = 16,
+        channels: int = 256,
+        low_level_index: int = 0,
+        low_level_width: int = 48,
+        decoder_channels: int = 256,
+        decoder_kernels: tuple[int, ...] = (3, 3),
+        separable_decoder: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            in_channels, num_classes, output_stride, channels, classifier_channels=decoder_channels, **kwargs
+        )
+        self.low_level_index = low_level_index
+        self.low_level = conv_bn_relu(low_level_channels, low_level_width, 1, norm_cfg=self.norm_cfg)
+        conv = separable_conv_bn_relu if separable_decoder else conv_bn_relu
+        widths = [channels + low_level_width] + [decoder_channels] * len(decoder_kernels)
+        self.decoder = nn.Sequential(
+            *(
+                conv(before, after, kernel, norm_cfg=self.norm_cfg)
+                for before, after, kernel in zip(widths, widths[1:], decoder_kernels, strict=False)
+            )
+        )
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Map the backbone's features to logits (N, num_classes, H / 4, W / 4)."""
+        low_level = self.low_level(inputs[self.low_level_index])
+        encoder = self.extra(self.aspp(self._transform_inputs(inputs)))
+        encoder = resize(encoder, low_level.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        return self.cls_seg(self.decoder(torch.cat([encoder, low_level], dim=1)))

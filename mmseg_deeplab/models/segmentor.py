@@ -1,0 +1,137 @@
+"""The segmentor that hands one output stride to backbone and head."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.models.utils import resize
+from mmseg.registry import MODELS
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .backbones import DeepLabBackbone
+from .heads import DeepLabHead
+
+CLASSES_AT_ONCE = 8
+"""Class maps that are brought to full size together at test time; fewer is slower, more takes memory."""
+
+
+@MODELS.register_module()
+class DeepLab(EncoderDecoder):
+    """An `EncoderDecoder` with one `output_stride`.
+
+    Backbone and head are connected here: the head gets the output stride, the normalisation and the numbers of
+    channels that its config does not state. Heads of MMSegmentation work as they are; one of its backbones, whose
+    strides are its own, goes under a DeepLab head in an `EncoderDecoder`, with the head's `output_stride`,
+    `in_channels` and `low_level_channels` stated.
+
+    Args:
+        backbone: Config of a DeepLab backbone.
+        decode_head: Config of a head.
+        output_stride: Input size divided by the size of the coarsest features.
+        norm_cfg: Normalisation of backbone and head, where their configs don't state one.
+        frozen_bn: Parts whose batch norm keeps its statistics in training, of 'backbone' and 'decode_head'. v2 freezes
+            the backbone's; the second phase of v3 both (v3, section 4).
+        frozen_bn_affine: Whether scale and shift of those are frozen too, as v2 and the text of v3 have it; the
+            TensorFlow release trains them (`fine_tune_batch_norm=False`).
+        keep_seg_logits: Whether predictions carry `seg_logits` at the original size. They take 4 bytes for each class
+            and pixel, so by default only the label map, `pred_sem_seg`, is made, a few classes at a time.
+        kwargs: See MMSegmentation's `EncoderDecoder`.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        decode_head: dict,
+        output_stride: int = 16,
+        norm_cfg: dict | None = None,
+        frozen_bn: Sequence[str] = (),
+        frozen_bn_affine: bool = True,
+        keep_seg_logits: bool = False,
+        **kwargs,
+    ):
+        self.output_stride = output_stride
+        self.norm_cfg = norm_cfg
+        self.keep_seg_logits = keep_seg_logits
+        backbone_type = MODELS.get(backbone['type'])
+        if backbone_type is not None and not issubclass(backbone_type, DeepLabBackbone):
+            raise ValueError(
+                f'{backbone["type"]} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone; to put '
+                f"this one under {decode_head['type']}, use model.type='EncoderDecoder', set its strides and "
+                f'dilations, and give the head output_stride, in_channels and, for a decoder, low_level_channels'
+            )
+        kwargs.setdefault('test_cfg', dict(mode='whole'))
+        super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
+        self.frozen_bn = tuple(frozen_bn)
+        for part in self.frozen_bn:
+            if part not in ('backbone', 'decode_head'):
+                raise ValueError(f"frozen_bn={self.frozen_bn}: choose of 'backbone' and 'decode_head'")
+            if frozen_bn_affine:
+                for layer in self._batch_norms(part):
+                    layer.requires_grad_(False)
+
+    def _fill(self, cfg: dict, **values) -> dict:
+        """Add to a part's config what it does not state."""
+        if self.norm_cfg is not None:
+            values['norm_cfg'] = self.norm_cfg
+        return {**values, **cfg}
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        head_type = MODELS.get(decode_head['type'])
+        if head_type is not None and issubclass(head_type, DeepLabHead):
+            channels = self.backbone.feature_channels
+            values = dict(in_channels=channels[decode_head.get('in_index', -1)], output_stride=self.output_stride)
+            if head_type.needs_low_level:
+                index = decode_head.get('low_level_index', self.backbone.low_level_index)
+                values.update(low_level_index=index, low_level_channels=channels[index])
+            decode_head = self._fill(decode_head, **values)
+        super()._init_decode_head(decode_head)
+
+    def _batch_norms(self, part: str) -> list[_BatchNorm]:
+        return [m for m in getattr(self, part).modules() if isinstance(m, _BatchNorm)]
+
+    def _dump_init_info(self) -> None:
+        """Leave out the base class's two or three log lines for each parameter."""
+
+    def train(self, mode: bool = True) -> 'DeepLab':
+        """Set training mode; frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        for part in self.frozen_bn if mode else ():
+            for layer in self._batch_norms(part):
+                layer.eval()
+        return self
+
+    def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
+        """Segment images (N, 3, H, W); each sample gets `pred_sem_seg`, a map (1, h, w) at its original size.
+
+        The map holds bytes up to 256 classes. `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
+        """
+        lean = not self.keep_seg_logits and self.out_channels > 1 and self.test_cfg.get('mode', 'whole') == 'whole'
+        if data_samples is None or not lean:
+            return super().predict(inputs, data_samples)
+        for logits, sample in zip(self._forward(inputs).split(1), data_samples, strict=True):
+            sample.pred_sem_seg = PixelData(data=self._label_map(logits, inputs.shape[2:], sample.metainfo))
+        return data_samples
+
+    def _label_map(self, logits: Tensor, input_size: Sequence[int], meta: dict) -> Tensor:
+        """Upsample logits (1, C, h, w) and take the best class; the same steps as `postprocess_result`, in chunks."""
+        left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+        height, width = input_size
+        best = label = None
+        for start in range(0, logits.shape[1], CLASSES_AT_ONCE):
+            part = logits[:, start : start + CLASSES_AT_ONCE]
+            part = resize(part, input_size, mode='bilinear', align_corners=self.align_corners)
+            part = part[..., top : height - bottom, left : width - right]
+            if meta.get('flip'):
+                part = part.flip(3 if meta['flip_direction'] == 'horizontal' else 2)
+            if part.shape[2:] != tuple(meta['ori_shape'][:2]):
+                part = resize(part, meta['ori_shape'][:2], mode='bilinear', align_corners=self.align_corners)
+            value, index = part.max(dim=1)
+            index = (index + start).to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
+            if best is None:
+                best, label = value, index
+            else:
+                label = torch.where(value > best, index, label)
+                best = torch.maximum(value, best)
+        return label
