@@ -1,6 +1,7 @@
-"""Scores of a segmentation: confusion matrix, per-class table, trimap bands."""
+"""Scores of a segmentation: confusion matrix, per-class table, trimaps."""
 
 from .confusion import Scores, confusion_matrix
 from .metric import SegmentationMetric
+from .trimap import TrimapCurve, TrimapMetric, trimap_width
 
-__all__ = ['Scores', 'SegmentationMetric', 'confusion_matrix']
+__all__ = ['Scores', 'SegmentationMetric', 'TrimapCurve', 'TrimapMetric', 'confusion_matrix', 'trimap_width']

@@ -12,20 +12,8 @@ from PIL import Image
 from mmseg_deeplab.evaluation import Scores, SegmentationMetric
 from mmseg_deeplab.evaluation.metric import class_table
 
-CLASSES = ('sky', 'road', 'car', 'tree', 'never')
-META = {'classes': CLASSES, 'palette': [[0, 0, 0], [10, 20, 30], [40, 50, 60], [70, 80, 90], [1, 2, 3]]}
 
-
-def make_sample(truth, prediction, name='a.jpg', before=None, dtype=torch.uint8) -> SegDataSample:
-    sample = SegDataSample(metainfo={'img_path': f'/data/{name}', 'seg_map_path': f'/data/{name[:-4]}.png'})
-    sample.gt_sem_seg = PixelData(data=torch.as_tensor(truth)[None])
-    sample.pred_sem_seg = PixelData(data=torch.as_tensor(prediction).to(dtype)[None])
-    if before is not None:
-        sample.set_data({'pred_sem_seg_before_crf': PixelData(data=torch.as_tensor(before).to(dtype)[None])})
-    return sample
-
-
-def random_samples(count=7, dtype=torch.uint8, seed=0) -> list[SegDataSample]:
+def random_samples(make_sample, count=7, dtype=torch.uint8, seed=0) -> list[SegDataSample]:
     """Maps of several sizes with void pixels; class 4 occurs nowhere, class 3 only in predictions."""
     rng = np.random.default_rng(seed)
     samples = []
@@ -38,25 +26,17 @@ def random_samples(count=7, dtype=torch.uint8, seed=0) -> list[SegDataSample]:
     return samples
 
 
-def evaluate(metric, samples, meta=META) -> dict:
-    evaluator = Evaluator(metric)
-    evaluator.dataset_meta = meta
-    for sample in samples:
-        evaluator.process([sample])
-    return evaluator.evaluate(len(samples))
-
-
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.int64])
-def test_same_numbers_as_mmsegs_metric(dtype):
-    samples = random_samples(dtype=dtype)
+def test_same_numbers_as_mmsegs_metric(dtype, make_sample, evaluate):
+    samples = random_samples(make_sample, dtype=dtype)
     ours = evaluate(SegmentationMetric(), samples)
-    stock = evaluate(IoUMetric(iou_metrics=['mIoU', 'mDice']), random_samples(dtype=torch.int64))
+    stock = evaluate(IoUMetric(iou_metrics=['mIoU', 'mDice']), random_samples(make_sample, dtype=torch.int64))
     for name in ('aAcc', 'mIoU', 'mAcc', 'mDice'):
         assert ours[name] == pytest.approx(float(stock[name]), abs=0.0101), name
 
 
-def test_same_numbers_as_counting_pixel_by_pixel():
-    samples = random_samples(3)
+def test_same_numbers_as_counting_pixel_by_pixel(make_sample, evaluate):
+    samples = random_samples(make_sample, 3)
     matrix = np.zeros((5, 5), int)
     for sample in samples:
         pairs = zip(sample.gt_sem_seg.data.flatten().tolist(), sample.pred_sem_seg.data.flatten().tolist(), strict=True)
@@ -87,10 +67,10 @@ def test_same_numbers_as_counting_pixel_by_pixel():
     assert result == {name: pytest.approx(100 * value, abs=0.0051) for name, value in expected.items()}
 
 
-def test_counts_beyond_float32_stay_exact():
+def test_counts_beyond_float32_stay_exact(meta, make_sample, evaluate):
     """float32 cannot hold 2**24 + 1; one wrong pixel beside 2**24 right ones must stay visible."""
     metric = SegmentationMetric()
-    metric.dataset_meta = META
+    metric.dataset_meta = meta
     truth = np.zeros((4096, 4097), np.uint8)
     prediction = truth.copy()
     prediction[0, 0] = 1
@@ -99,16 +79,16 @@ def test_counts_beyond_float32_stay_exact():
     assert metric.confusion[0].tolist() == [4096 * 4097 - 1, 1, 0, 0, 0]
 
 
-def test_padded_duplicates_are_dropped():
+def test_padded_duplicates_are_dropped(meta, make_sample, evaluate):
     """A distributed sampler pads with repeated images; `size` tells how many count."""
-    samples = random_samples(4)
+    samples = random_samples(make_sample, 4)
     evaluator = Evaluator(SegmentationMetric())
-    evaluator.dataset_meta = META
+    evaluator.dataset_meta = meta
     evaluator.process([*samples, samples[0]])
     assert evaluator.evaluate(4) == evaluate(SegmentationMetric(), samples)
 
 
-def test_before_crf_in_the_same_table():
+def test_before_crf_in_the_same_table(meta, make_sample, evaluate):
     truth = np.zeros((8, 8), int)
     truth[:, 4:] = 1
     before = truth.copy()
@@ -120,15 +100,17 @@ def test_before_crf_in_the_same_table():
     assert result['before_crf/mIoU'] == round(100 * (16 / 32 + 32 / 48) / 2, 2)
     assert result['before_crf/mIoU_subset'] == round(100 * 32 / 48, 2)
     assert metric.confusion_before_crf[0, 1] == 16
-    table = class_table(CLASSES, Scores.of(metric.confusion), Scores.of(metric.confusion_before_crf)).splitlines()
+    table = class_table(
+        meta['classes'], Scores.of(metric.confusion), Scores.of(metric.confusion_before_crf)
+    ).splitlines()
     assert table[1].replace(' ', '') == '|Class|IoU|Acc|Dice|IoUbeforeCRF|AccbeforeCRF|DicebeforeCRF|'
     assert table[4].replace(' ', '') == '|road|100.00|100.00|100.00|66.67|100.00|80.00|'
     assert table[5].replace(' ', '') == '|car|-|-|-|-|-|-|'
     assert table[-2].replace(' ', '') == '|mean|100.00|100.00|100.00|58.33|75.00|73.33|'
 
 
-def test_class_subset_by_name_and_index():
-    samples = random_samples()
+def test_class_subset_by_name_and_index(make_sample, evaluate):
+    samples = random_samples(make_sample)
     metric = SegmentationMetric(class_subset=['sky', 2])
     result = evaluate(metric, samples)
     matrix = metric.confusion
@@ -138,7 +120,7 @@ def test_class_subset_by_name_and_index():
         evaluate(SegmentationMetric(class_subset=['boat']), samples)
 
 
-def test_worst_images_are_remembered():
+def test_worst_images_are_remembered(make_sample, evaluate):
     metric = SegmentationMetric()
     truth = np.zeros((4, 4), int)
     wrong = truth.copy()
@@ -151,14 +133,14 @@ def test_worst_images_are_remembered():
 
 
 @pytest.mark.parametrize('bad, message', [(30, r'\[30\] are neither'), (-1, r'\[-1\] are neither'), (5, r'\[5\]')])
-def test_label_ids_out_of_range_name_the_file(bad, message):
+def test_label_ids_out_of_range_name_the_file(bad, message, make_sample, evaluate):
     truth = np.zeros((4, 4), int)
     truth[1, 1] = bad
     with pytest.raises(ValueError, match=r'/data/a\.png: label ids ' + message):
         evaluate(SegmentationMetric(), [make_sample(truth, np.zeros((4, 4)))])
 
 
-def test_other_user_errors():
+def test_other_user_errors(make_sample, evaluate):
     zeros = np.zeros((4, 4), int)
     with pytest.raises(ValueError, match='predicts class 18 but the dataset has 5 classes'):
         evaluate(SegmentationMetric(), [make_sample(zeros, zeros + 18)])
@@ -174,7 +156,7 @@ def test_other_user_errors():
         SegmentationMetric(format_only=True)
 
 
-def test_saved_predictions_are_palette_pngs(tmp_path):
+def test_saved_predictions_are_palette_pngs(tmp_path, meta, make_sample, evaluate):
     prediction = np.arange(16).reshape(4, 4) % 5
     sample = make_sample(prediction, prediction)
     del sample.gt_sem_seg
@@ -182,9 +164,9 @@ def test_saved_predictions_are_palette_pngs(tmp_path):
     with Image.open(tmp_path / 'a.png') as picture:
         assert picture.mode == 'P'
         np.testing.assert_array_equal(np.array(picture), prediction)
-        np.testing.assert_array_equal(np.array(picture.convert('RGB'))[0, 1], META['palette'][1])
+        np.testing.assert_array_equal(np.array(picture.convert('RGB'))[0, 1], meta['palette'][1])
     sample.set_metainfo({'reduce_zero_label': True})
     evaluate(SegmentationMetric(output_dir=str(tmp_path), format_only=True), [sample])
     with Image.open(tmp_path / 'a.png') as picture:
         np.testing.assert_array_equal(np.array(picture), prediction + 1)
-        np.testing.assert_array_equal(np.array(picture.convert('RGB'))[0, 1], META['palette'][1])
+        np.testing.assert_array_equal(np.array(picture.convert('RGB'))[0, 1], meta['palette'][1])
