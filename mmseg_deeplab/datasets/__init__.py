@@ -1,1 +1,17 @@
+"""Datasets that MMSegmentation lacks, label-checking transforms, preparation of the public sets."""
 
+from .camvid import CamVidDataset
+from .data_root import iter_datasets, set_data_root
+from .demo import DemoDataset, make_demo_dataset
+from .transforms import LoadImage, LoadLabels, RandomScale
+
+__all__ = [
+    'CamVidDataset',
+    'DemoDataset',
+    'LoadImage',
+    'LoadLabels',
+    'RandomScale',
+    'iter_datasets',
+    'make_demo_dataset',
+    'set_data_root',
+]

@@ -1,0 +1,191 @@
+"""Loading with checks that name the file, and the papers' random scale."""
+
+import io
+from collections.abc import Sequence
+
+import cv2
+import mmcv
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import BaseTransform, LoadImageFromFile
+from mmcv.transforms.utils import cache_randomness
+from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.registry import TRANSFORMS
+from PIL import Image
+
+
+# Under the stock name too, which hides mmcv's transform in mmseg's scope: MMSegInferencer accepts a test pipeline only
+# if it holds a transform of exactly that name.
+@TRANSFORMS.register_module(name=['LoadImage', 'LoadImageFromFile'])
+class LoadImage(LoadImageFromFile):
+    """mmcv's LoadImageFromFile whose errors name the file.
+
+    Grey images become three equal channels, alpha is dropped; both as in mmcv. Images of 16 bits are refused: mmcv
+    keeps their high byte only, which leaves pictures of 10 or 12 bit sensors black.
+    """
+
+    def transform(self, results: dict) -> dict | None:
+        path = results['img_path']
+        try:
+            image = self._decode(fileio.get(path, backend_args=self.backend_args))
+        except Exception as error:
+            if self.ignore_empty:
+                return None
+            if isinstance(error, OSError):  # not found, not permitted: names the path itself
+                raise
+            raise ValueError(f'image {path} cannot be read: {error}') from error
+        if self.to_float32:
+            image = image.astype(np.float32)
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return results
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        if not content:
+            raise ValueError('the file is empty')
+        if (self.color_type, self.imdecode_backend) == ('color', 'cv2'):
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        else:
+            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+        if image is None:
+            raise ValueError('the file is damaged or not an image')
+        if image.dtype != np.uint8 and self.color_type == 'color':
+            raise ValueError(
+                f'it has {image.dtype} pixels, 8 bits are needed; convert it with the contrast stretch that suits it, '
+                "for example PIL.Image.fromarray(np.clip(image / image.max() * 255, 0, 255).astype('uint8'))"
+            )
+        return image
+
+
+@TRANSFORMS.register_module()
+class LoadLabels(LoadAnnotations):
+    """mmseg's LoadAnnotations that checks each mask as it is loaded.
+
+    A mask must be readable, single channel, as large as its image, and after `reduce_zero_label` hold only 0 to
+    `num_classes` - 1 and `ignore_index`; else ValueError with file, values and the likely cause. Without
+    `seg_map_path` (inference on a bare image) the transform does nothing.
+
+    Args:
+        num_classes: of the masks, that is of the dataset class; a subset chosen by `metainfo` is mapped afterwards.
+        ignore_index: the value of void pixels.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255, backend_args: dict | None = None) -> None:
+        super().__init__(backend_args=backend_args)
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self._valid = np.zeros(256, bool)
+        self._valid[[*range(num_classes), ignore_index]] = True
+
+    def transform(self, results: dict) -> dict:
+        if results.get('seg_map_path') is not None:
+            self._load_seg_map(results)
+        return results
+
+    def _load_seg_map(self, results: dict) -> None:
+        path = results['seg_map_path']
+        label = read_mask(path, self.backend_args)
+        shape = results.get('ori_shape', label.shape)
+        if label.shape != tuple(shape[:2]):
+            raise ValueError(f'mask {path} is {_size(label.shape)}, {_swapped(label.shape, shape)}')
+        if label.max(initial=0) > 255:
+            raise ValueError(f'mask {path} holds values up to {label.max()}; class indices must fit 8 bits (0..255)')
+        label = label.astype(np.uint8)
+        raw = label
+        if results.get('reduce_zero_label', False):
+            label = label - np.uint8(1)  # 0 wraps to 255: ignored
+            label[raw == 255] = 255
+        if not self._valid[label].all():
+            self._explain(path, np.unique(raw[~self._valid[label]]), results)
+        if results.get('label_map') is not None:
+            table = np.arange(256, dtype=np.uint8)
+            for old, new in results['label_map'].items():
+                table[old] = new
+            label = table[label]
+        results['gt_seg_map'] = label
+        results['seg_fields'].append('gt_seg_map')
+
+    def _explain(self, path: str, values: np.ndarray, results: dict) -> None:
+        reduce_zero = bool(results.get('reduce_zero_label'))
+        first = 1 if reduce_zero else 0
+        shown = ', '.join(map(str, values[:10])) + (', ...' if len(values) > 10 else '')
+        if self.ignore_index != 255 and values.tolist() == [255]:
+            cause = f'255 is the usual void value but ignore_index is {self.ignore_index}; use ignore_index=255'
+        elif not reduce_zero and values.tolist() == [self.num_classes]:
+            cause = 'are the classes counted from 1 with 0 for void? then set reduce_zero_label=True'
+        elif len(values) > 10 or values.max() > self.num_classes + 50:
+            cause = 'is it a picture of colours or grey levels? tools/prepare_dataset.py colour-masks makes indices'
+        else:
+            cause = 'does the dataset have more classes than its config says, or were other ids exported?'
+        raise ValueError(
+            f'mask {path} holds the values {shown}; allowed are {first}..{self.num_classes - 1 + first} '
+            f'({self.num_classes} classes, reduce_zero_label={reduce_zero}) and void {self.ignore_index}: {cause}'
+        )
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(num_classes={self.num_classes}, ignore_index={self.ignore_index})'
+
+
+def read_mask(path: str, backend_args: dict | None = None) -> np.ndarray:
+    """The stored indices of a single-channel mask file, (H, W); ValueError with its name where that fails."""
+    content = fileio.get(str(path), backend_args=backend_args)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            mask = np.array(image)
+    except Exception as error:
+        reason = 'the file is empty' if not content else f'the file is damaged or not an image ({error})'
+        raise ValueError(f'mask {path} cannot be read: {reason}') from error
+    if mask.ndim != 2:
+        raise ValueError(
+            f'mask {path} has {mask.shape[2]} channels; a mask holds class indices in a single channel. '
+            'If its colours stand for classes, convert it with tools/prepare_dataset.py colour-masks'
+        )
+    return mask
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f'{shape[1]} x {shape[0]} pixels'
+
+
+def _swapped(mask: Sequence[int], image: Sequence[int]) -> str:
+    text = f'its image is {_size(image)}'
+    if tuple(mask) == tuple(image[:2])[::-1]:
+        text += '; the image carries an EXIF rotation that the mask lacks: rotate its pixels and strip the tag'
+    return text
+
+
+@TRANSFORMS.register_module()
+class RandomScale(BaseTransform):
+    """Resize image and labels by a factor drawn from `scales`, the sizes rounded down.
+
+    The papers draw from 0.5, 0.75, ..., 2.0 (v3, v3+; TF release, min/max/step) or 0.5, 0.75, 1, 1.25, 1.5 (v2). Image
+    bilinear, labels nearest, both with pixel centres aligned. (mmcv's RandomResize draws from an interval relative to
+    a given size, and its nearest labels are shifted against the image by up to half a pixel.)
+    """
+
+    def __init__(self, scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)) -> None:
+        if not scales or min(scales) <= 0:
+            raise ValueError(f'scales={scales!r}: give one or more positive factors, such as (0.5, 1.0, 2.0)')
+        self.scales = tuple(scales)
+
+    @cache_randomness
+    def _draw(self) -> float:
+        return self.scales[np.random.randint(len(self.scales))]
+
+    def transform(self, results: dict) -> dict:
+        factor = self._draw()
+        height, width = results['img'].shape[:2]
+        size = max(1, int(width * factor)), max(1, int(height * factor))
+        results['img'] = cv2.resize(results['img'], size, interpolation=cv2.INTER_LINEAR)
+        for key in results.get('seg_fields', []):
+            results[key] = cv2.resize(results[key], size, interpolation=cv2.INTER_NEAREST_EXACT)
+        results.update(
+            img_shape=results['img'].shape[:2],
+            scale=size,
+            scale_factor=(size[0] / width, size[1] / height),
+            keep_ratio=True,
+        )
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(scales={self.scales})'
