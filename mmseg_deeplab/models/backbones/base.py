@@ -4,10 +4,10 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 
-KAIMING = (
+FROM_SCRATCH = [
     dict(type='Kaiming', layer='Conv2d'),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-)
+]
 
 
 class DeepLabBackbone(BaseModule):
@@ -25,6 +25,9 @@ class DeepLabBackbone(BaseModule):
     low_level_index: int = 0
     classifier_prefixes: tuple[str, ...] = ()
     """Parameters of the classification network, beyond the features, that a pretrained file may hold besides."""
+
+    def __init__(self, init_cfg: dict | list[dict] | None = None):
+        super().__init__(FROM_SCRATCH if init_cfg is None else init_cfg)
 
     def init_weights(self) -> None:
         """Initialise, from a pretrained file if `init_cfg` is `dict(type='Pretrained', checkpoint=...)`.

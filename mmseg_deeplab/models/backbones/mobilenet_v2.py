@@ -1,14 +1,12 @@
 """MobileNetV2 with atrous convolution, as in the TensorFlow release of DeepLab (Sandler et al., 2018, section 6.3)."""
 
-from collections.abc import Sequence
-
 from mmcv.cnn import ConvModule
 from mmseg.models.utils import InvertedResidual, make_divisible
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..atrous import atrous_plan, check_output_stride
-from .base import KAIMING, DeepLabBackbone
+from .base import DeepLabBackbone
 
 # expansion, channels, repeats, stride of the first (MobileNetV2, Table 2)
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -41,7 +39,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         low_level: str = 'expansion',
         conv_cfg: dict | None = None,
         norm_cfg: dict | None = None,
-        init_cfg: dict | Sequence[dict] = KAIMING,
+        init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
         if low_level not in ('expansion', 'output'):

@@ -8,7 +8,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..atrous import atrous_plan, check_output_stride, multi_grid_rates
-from .base import KAIMING, DeepLabBackbone
+from .base import DeepLabBackbone
 
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 STEM_STRIDE = 4
@@ -60,7 +60,7 @@ class DeepLabResNet(DeepLabBackbone):
         rate_of_lost_stride: str = 'old',
         ceil_mode: bool = False,
         norm_cfg: dict | None = None,
-        init_cfg: dict | Sequence[dict] = KAIMING,
+        init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
         for name, value, allowed in (

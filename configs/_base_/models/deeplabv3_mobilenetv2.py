@@ -1,0 +1,17 @@
+# DeepLab v3 with MobileNetV2 as the TensorFlow release trained it: no atrous branch in ASPP, no decoder,
+# input scaled to [-1, 1].
+model = dict(
+    type='DeepLab',
+    output_stride=16,
+    norm_cfg=dict(type='SyncBN', momentum=3e-4, eps=1e-3),
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[127.5, 127.5, 127.5],
+        std=[127.5, 127.5, 127.5],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    backbone=dict(type='DeepLabMobileNetV2'),
+    decode_head=dict(type='DeepLabV3Head', rates=()),
+)

@@ -1,0 +1,7 @@
+# v3, section 4.1: poly 0.9 from 0.007, batch 16, 30k iterations; weight decay of the TensorFlow release for ResNets.
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.007, momentum=0.9, weight_decay=1e-4))
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False)]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=3000)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+auto_scale_lr = dict(enable=False, base_batch_size=16)

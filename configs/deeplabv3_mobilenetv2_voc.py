@@ -1,0 +1,13 @@
+# TensorFlow release, model zoo: MobileNetV2 without ASPP branches or decoder, 75.32 mIoU on VOC 2012 val.
+# Trained on COCO first; takes its converted weights: tools/convert_checkpoint.py --from tensorflow.
+_base_ = [
+    '_base_/models/deeplabv3_mobilenetv2.py',
+    '_base_/datasets/voc12_aug.py',
+    '_base_/schedules/poly_30k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
+    decode_head=dict(num_classes=_base_.num_classes),
+)
+optim_wrapper = dict(optimizer=dict(weight_decay=4e-5))  # TensorFlow release, for MobileNet
