@@ -1,1 +1,8 @@
+"""Runner, hooks and optimizer wrappers."""
 
+from . import hooks
+from .amp import CPUAmpOptimWrapper
+from .exact_resume import ExactResumeHook, ResumableSampler
+from .runner import DeepLabRunner
+
+__all__ = ['CPUAmpOptimWrapper', 'DeepLabRunner', 'ExactResumeHook', 'ResumableSampler', 'hooks']

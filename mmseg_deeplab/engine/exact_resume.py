@@ -1,0 +1,145 @@
+"""Training that is resumed continues bit for bit as if it had never stopped.
+
+The stack restores weights, optimizer and schedule, but not the state of the random generators: after a resume the
+workers repeat the augmentations of the start, and dropout draws other masks. Here nothing random has a state to
+restore: the order of the samples follows from the seed, each sample's augmentation from the seed and its position in
+that order, and what the model draws from the seed and the iteration. This also makes a run independent of the number
+of workers. Both parts are needed: `sampler=dict(type='ResumableSampler')` of the train loader and `ExactResumeHook`.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence, Sized
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info, get_rank, sync_random_seed
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+from mmseg.registry import DATA_SAMPLERS, HOOKS
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+def mixed_seed(*numbers: int) -> int:
+    """A seed of 64 bits from several numbers, so that neighbours have unrelated streams."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+class SeededIndex(int):
+    """The index of a sample and the seed of its augmentation."""
+
+    seed: int
+
+    def __new__(cls, index: int, seed: int = 0) -> 'SeededIndex':
+        self = super().__new__(cls, index)
+        self.seed = seed
+        return self
+
+
+def _fetch(dataset: Dataset, indices: Sequence[SeededIndex]) -> list[Any]:
+    samples = []
+    for index in indices:
+        random.seed(index.seed)
+        np.random.seed(index.seed % 2**32)
+        torch.manual_seed(index.seed)
+        samples.append(dataset[int(index)])
+    return samples
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableSampler(Sampler):
+    """An endless stream of shuffled indices, one permutation after the other, that can start anywhere.
+
+    Sets `dataset.__getitems__`, PyTorch's way of fetching a batch, so that each sample is augmented with generators
+    seeded by `seed` and its position in the stream, in whichever process and however the dataset is wrapped.
+
+    Args:
+        dataset: The training set.
+        shuffle: Whether each pass has an order of its own.
+        seed: Shared by all processes; the runner gives its own. None draws one.
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None):
+        self.rank, self.world_size = get_dist_info()
+        self.size = len(dataset)
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.start = 0
+        dataset.__getitems__ = partial(_fetch, dataset)
+
+    def skip(self, num_samples: int) -> None:
+        """Start after the first `num_samples` of this process."""
+        self.start = num_samples
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        first = self.rank + self.start * self.world_size
+        current, order = -1, []
+        for position in itertools.count(first, self.world_size):
+            turn, place = divmod(position, self.size)
+            if turn != current:
+                current, order = turn, self._order(turn)
+            yield SeededIndex(order[place], mixed_seed(self.seed, position))
+
+    def _order(self, turn: int) -> list[int]:
+        if not self.shuffle:
+            return list(range(self.size))
+        return np.random.default_rng((self.seed, turn)).permutation(self.size).tolist()
+
+    def __len__(self) -> int:
+        return self.size
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Start the data where the checkpoint left it, and seed each iteration by its number.
+
+    Also spares upstream MMEngine's loading of all data that was trained on before. On the CPU a resumed training
+    equals an unbroken one bit for bit; on a GPU as far as its kernels are deterministic.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Move the sampler to the iteration that comes next."""
+        loop = runner.train_loop
+        sampler = loop.dataloader.sampler
+        if not (isinstance(sampler, ResumableSampler) and isinstance(loop, IterBasedTrainLoop)):
+            runner.logger.warning(
+                'A resumed training will differ from an unbroken one: exact resume needs an IterBasedTrainLoop and '
+                "train_dataloader.sampler = dict(type='ResumableSampler')"
+            )
+            return
+        # A resumed run has the seed of the checkpoint; its loader was made before that was known.
+        own = get_rank() if runner._randomness_cfg.get('diff_rank_seed') else 0
+        sampler.seed = runner.seed - own
+        sampler.skip(runner.iter * loop.dataloader.batch_size)
+        # The fork skips in the sampler by calling `skip_iter`, upstream by asking for that many batches.
+        to_ask = 0 if hasattr(loop.dataloader_iterator, 'skip_iter') else runner.iter
+        loop.dataloader_iterator = _Batches(loop.dataloader, to_ask)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed what the model draws in this iteration, dropout for example."""
+        torch.manual_seed(mixed_seed(runner.seed, get_rank(), runner.iter))
+
+
+class _Batches:
+    """The batches of a loader whose sampler stands where the training continues.
+
+    Stands in for MMEngine's iterator, whose caller wants to skip what was trained on: nothing is left to skip.
+    """
+
+    def __init__(self, dataloader: DataLoader, to_skip: int):
+        self._dataloader = dataloader
+        self._to_skip = to_skip
+        self._iterator: Iterator | None = None
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Do nothing."""
+
+    def __next__(self) -> Any:
+        if self._to_skip > 0:
+            self._to_skip -= 1
+            return None
+        if self._iterator is None:
+            self._iterator = iter(self._dataloader)
+        return next(self._iterator)

@@ -1,0 +1,47 @@
+"""A checkpoint fits the model or stops the run."""
+
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from mmseg.registry import HOOKS
+
+from ...checkpoints.strict import check_fit, take_own_classifier, unwrap, weights
+
+
+@HOOKS.register_module()
+class StrictLoadHook(Hook):
+    """Refuse a checkpoint that leaves parameters unset or does not fit, where the stack only warns.
+
+    Applies to `load_from`, `resume` and test alike. What the checkpoint lacks on purpose is `data_preprocessor` and
+    `num_batches_tracked`.
+
+    Args:
+        drop_classifier: Train from `load_from` with classifiers of the model's own, because the classes are others.
+            Named in the log; without meaning for resume, refused at test.
+    """
+
+    priority = 'VERY_HIGH'  # before EMAHook copies the weights
+
+    def __init__(self, drop_classifier: bool = False):
+        self.drop_classifier = drop_classifier
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the checkpoint, about to be loaded, with the model.
+
+        Raises:
+            CheckpointMismatchError: With a table of the differences, their likely cause and what to do.
+            ValueError: If a model is to be evaluated with `drop_classifier`.
+        """
+        source = str(runner._load_from or 'the checkpoint')
+        model = unwrap(runner.model)
+        state = weights(checkpoint)
+        if self.drop_classifier and not runner._resume:
+            if not isinstance(runner._train_loop, BaseLoop):
+                raise ValueError(
+                    f'drop_classifier=True would evaluate {source} with an untrained classifier: leave '
+                    f'default_hooks.strict_load.drop_classifier out when testing'
+                )
+            take_own_classifier(model, state, source)
+            loaded_next = checkpoint.get('state_dict', checkpoint)
+            loaded_next.clear()
+            loaded_next.update(state)
+        check_fit(model, state, source)
