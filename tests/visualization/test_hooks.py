@@ -1,0 +1,104 @@
+"""PanelHook and ReportHook in a runner's own test loop."""
+
+import csv
+import re
+from html.parser import HTMLParser
+
+import mmcv
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_deeplab.visualization import panels
+
+
+def test_panels_of_every_sample(run_test, tmp_path):
+    _, runner = run_test([{'type': 'PanelHook', 'out_dir': str(tmp_path / 'show')}])
+    files = sorted((tmp_path / 'show').iterdir())
+    assert [file.name for file in files] == [f'shape_{k}.png' for k in range(6)]
+    assert next(h for h in runner.hooks if isinstance(h, panels.PanelHook)).paths == files
+    with Image.open(files[0]) as picture:
+        assert picture.width == 4 * 208 + 8, 'image, truth, prediction and difference of 200 pixels'
+
+
+def test_only_the_drawn_images_are_decoded_again(run_test, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(panels, 'read_image', lambda path: read.append(path) or mmcv.imread(path, channel_order='rgb'))
+    run_test([{'type': 'PanelHook', 'out_dir': str(tmp_path / 'show'), 'max_images': 2}], crf=True)
+    assert sorted(file.name for file in (tmp_path / 'show').iterdir()) == ['shape_0.png', 'shape_3.png']
+    assert len(read) == 2
+    with Image.open(tmp_path / 'show' / 'shape_0.png') as picture:
+        assert picture.width == 5 * 208 + 8
+
+
+class Page(HTMLParser):
+    """Collects tags, checks that they close, and finds every address that the page would fetch."""
+
+    VOID = {'meta', 'img', 'br', 'link'}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.headings, self.addresses = [], [], []
+        self.feed(text)
+        assert not self.open, f'unclosed: {self.open}'
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.addresses += [value for name, value in attrs if name in ('src', 'href')]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == 'h2':
+            self.headings.append(data)
+
+
+@pytest.mark.parametrize('crf', [False, True])
+def test_report_is_one_page_that_holds_everything(run_test, tmp_path, crf):
+    metrics, _ = run_test([{'type': 'ReportHook', 'out_dir': str(tmp_path / 'report'), 'num_images': 2}], crf=crf)
+    text = (tmp_path / 'report' / 'index.html').read_text(encoding='utf-8')
+    page = Page(text)
+    assert all(address.startswith('data:image/') for address in page.addresses)
+    assert '<script' not in text and 'http' not in text.split('<h2>Configuration')[0]
+    assert {'Classes', 'Confusion', 'Worst images', 'Best images', 'Configuration'} <= set(page.headings)
+    # 3 plots, and for 2 worst and 2 best images: image, truth, prediction, difference (and before CRF)
+    assert len(page.addresses) == 3 + 4 * (5 if crf else 4)
+    assert f'<b>{metrics["mIoU"]:.2f}</b>' in text
+    # The prediction of image k is k pixels off.
+    names = re.findall(r'<b>(shape_\d\.png)</b>', text)
+    assert names[0] == 'shape_5.png' and names[2] == 'shape_0.png'
+    assert ('before CRF' in text) == crf
+    with (tmp_path / 'report' / 'images.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and float(rows[0]['aAcc']) == 1
+    if crf:
+        assert float(rows[0]['aAcc before CRF']) < 1
+    with (tmp_path / 'report' / 'trimap.csv').open() as file:
+        trimap = list(csv.DictReader(file))
+    assert [row['width'] for row in trimap] == [str(w) for w in range(1, 41)]
+    assert round(float(trimap[9]['mIoU']), 2) == metrics['trimap/mIoU_10px']
+    confusion = np.genfromtxt(tmp_path / 'report' / 'confusion.csv', delimiter=',', skip_header=1)[:, 1:]
+    assert round(100 * np.trace(confusion) / confusion.sum(), 2) == metrics['aAcc']
+
+
+def test_report_needs_our_metric(run_test, tmp_path):
+    with pytest.raises(ValueError, match='no SegmentationMetric'):
+        run_test([{'type': 'ReportHook', 'out_dir': str(tmp_path)}], evaluator={'type': 'IoUMetric'})
+
+
+def test_user_text_is_escaped():
+    from mmseg_deeplab.evaluation import Scores
+    from mmseg_deeplab.visualization.report_page import render
+
+    page = render(
+        '<b>&', {}, {}, ['<i>'], [(1, 2, 3)], Scores.of(np.ones((1, 1), int)), None,
+        {'class_iou': b'', 'trimap': b'', 'confusion': b''}, [], [], [], 'a < b',
+    )  # fmt: skip
+    assert '<title>&lt;b&gt;&amp;</title>' in page and '&lt;i&gt;' in page and 'a &lt; b' in page
+
+
+def test_number_of_pictures_is_checked(tmp_path):
+    with pytest.raises(ValueError, match='max_images=0'):
+        panels.PanelHook(str(tmp_path), max_images=0)
