@@ -3,5 +3,6 @@
 from .base import DeepLabBackbone
 from .mobilenet_v2 import DeepLabMobileNetV2
 from .resnet import DeepLabResNet
+from .xception import AlignedXception
 
-__all__ = ['DeepLabBackbone', 'DeepLabMobileNetV2', 'DeepLabResNet']
+__all__ = ['AlignedXception', 'DeepLabBackbone', 'DeepLabMobileNetV2', 'DeepLabResNet']
