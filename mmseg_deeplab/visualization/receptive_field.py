@@ -10,6 +10,7 @@ import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
@@ -264,3 +265,31 @@ def draw_fields(columns: list[tuple[str, Field, np.ndarray, np.ndarray]], unit: 
                 corner = [size // 2 - field.size / 2 for size in connected.shape]
                 axis.add_patch(Rectangle((corner[1], corner[0]), field.size, field.size, fill=False, edgecolor=color))
     return figure
+
+
+def inspect_fields(model: nn.Module, size: int = 513, trained: bool = False) -> tuple[list[Layer], Figure]:
+    """Layers and picture of the backbone's field on the image and of its atrous units' field on their input.
+
+    Args:
+        model: Segmentor.
+        size: Side of the noise images, in pixels.
+        trained: Whether its weights are; if not, batch norm is calibrated first.
+    """
+    layers, fields = trace_fields(model, (size, size))
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    if not trained:
+        print_log(f'Calibrating batch norm on noise of {size} x {size} pixels', 'current')
+        calibrate_batch_norm(model, images)
+    linear = connections(model)
+    columns = [('backbone, on the image', fields['backbone'], '')]
+    stage = atrous_stage(layers)
+    if stage:
+        columns.append(
+            (f'atrous units, on the input of {stage}', trace_fields(model, start=stage)[1]['backbone'], stage)
+        )
+    drawn = []
+    for title, field, start in columns:
+        print_log(f'Measuring: {title}', 'current')
+        connected = measure_field(linear, images[:1].double(), 'backbone', start)
+        drawn.append((title, field, connected, measure_field(model, images, 'backbone', start)))
+    return layers, draw_fields(drawn)

@@ -168,7 +168,7 @@ def _about(runner, num_images: int) -> dict[str, str]:
     tta = isinstance(model, BaseTTAModel)
     model = model.module if tta else model
     parts = [model, *(getattr(model, name) for name in ('backbone', 'decode_head') if hasattr(model, name))]
-    crf = next((hook for hook in runner.hooks if type(hook).__name__ == 'DenseCRFHook'), None)
+    crf = next((hook for hook in runner.cfg.get('custom_hooks') or () if hook['type'] == 'DenseCRFHook'), None)
     dataset = runner.test_loop.dataloader.dataset
     rows = {
         'config': runner.cfg.filename,
@@ -177,7 +177,7 @@ def _about(runner, num_images: int) -> dict[str, str]:
         'output stride': getattr(model, 'output_stride', None),
         'dataset': f'{type(dataset).__name__}, {num_images} images, {len(dataset.metainfo["classes"])} classes',
         'test-time augmentation': f'{len(runner.cfg.tta_pipeline[-1].transforms[0])} scales' if tta else 'none',
-        'dense CRF': 'yes' if crf else 'none',
+        'dense CRF': ', '.join(f'{k} {v}' for k, v in crf.items() if k != 'type') or 'defaults' if crf else 'none',
         'date': f'{datetime.now():%Y-%m-%d %H:%M}',
         'software': f'mmseg {mmseg.__version__}, mmengine {mmengine.__version__}, torch {torch.__version__}',
     }

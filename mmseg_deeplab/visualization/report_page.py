@@ -85,7 +85,8 @@ def render(
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     rows = ''.join(f'<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>' for k, v in about.items())
-    legend = _legend(zip(classes, palette, strict=True)) + _legend(difference_legend(before is not None))
+    judged = [(name, palette[k]) for k, name in enumerate(classes) if not np.isnan(scores.iou[k])]
+    legend = _legend(judged) + _legend(difference_legend(before is not None))
     legend += '<p class="note">void (not scored): grey stripes. Scores: mean IoU over the classes in the image.</p>'
     sections = [
         ('What was tested', f'<table class="about">{rows}</table>'),

@@ -61,9 +61,9 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture
 def run_test(shapes, tmp_path):
-    """run_test(hooks, crf=False, evaluator=...) -> (metrics, runner): the runner's own test loop over the shapes."""
+    """run_test(hooks, crf=..., evaluator=..., num_images=...) -> (metrics, runner): a test loop over the shapes."""
 
-    def run(hooks: list, crf: bool = False, evaluator=None, batch_size: int = 2):
+    def run(hooks: list, crf: bool = False, evaluator=None, num_images: int = 6):
         init_default_scope('mmseg')
         pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}, {'type': 'PackSegInputs'}]
         dataset = BaseSegDataset(
@@ -73,9 +73,10 @@ def run_test(shapes, tmp_path):
             seg_map_suffix='.png',
             metainfo={'classes': CLASSES, 'palette': PALETTE},
             pipeline=pipeline,
+            indices=num_images,
         )
         loader = {
-            'batch_size': batch_size,
+            'batch_size': 2,
             'num_workers': 0,
             'dataset': dataset,
             'sampler': {'type': 'DefaultSampler', 'shuffle': False},

@@ -1,12 +1,15 @@
 """PanelHook and ReportHook in a runner's own test loop."""
 
 import csv
+import multiprocessing
+import os
 import re
 from html.parser import HTMLParser
 
 import mmcv
 import numpy as np
 import pytest
+import torch.distributed
 from PIL import Image
 
 from mmseg_deeplab.visualization import panels
@@ -81,6 +84,43 @@ def test_report_is_one_page_that_holds_everything(run_test, tmp_path, crf):
     assert round(float(trimap[9]['mIoU']), 2) == metrics['trimap/mIoU_10px']
     confusion = np.genfromtxt(tmp_path / 'report' / 'confusion.csv', delimiter=',', skip_header=1)[:, 1:]
     assert round(100 * np.trace(confusion) / confusion.sum(), 2) == metrics['aAcc']
+
+
+def test_two_processes_give_the_numbers_and_files_of_one(run_test, tmp_path, monkeypatch):
+    """Five images on two processes: each takes three, the sixth is a repeat that must not count."""
+    monkeypatch.chdir(tmp_path)  # MMEngine collects in the working directory
+    hooks = [
+        {'type': 'PanelHook', 'out_dir': str(tmp_path / 'show')},
+        {'type': 'ReportHook', 'out_dir': str(tmp_path / 'report'), 'num_images': 2},
+    ]
+    alone, _ = run_test(hooks, crf=True, num_images=5)
+    pages = {k: (tmp_path / 'report' / k).read_text() for k in ('images.csv', 'trimap.csv', 'confusion.csv')}
+    names = re.findall(r'<b>(shape_\d\.png)</b>', (tmp_path / 'report' / 'index.html').read_text(encoding='utf-8'))
+    for file in [*(tmp_path / 'show').iterdir(), *(tmp_path / 'report').iterdir()]:
+        file.unlink()
+    queue = multiprocessing.get_context('fork').Queue()
+
+    def work(rank):
+        address = f'file://{tmp_path}/rendezvous'
+        torch.distributed.init_process_group('gloo', init_method=address, rank=rank, world_size=2)
+        metrics, runner = run_test(hooks, crf=True, num_images=5)
+        queue.put((rank, metrics, len(next(h for h in runner.hooks if isinstance(h, panels.PanelHook)).paths)))
+        queue.close()
+        queue.join_thread()
+        os._exit(0)
+
+    processes = [multiprocessing.get_context('fork').Process(target=work, args=(rank,)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    answers = [queue.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert [(metrics, count) for _, metrics, count in answers] == [(alone, 5)] * 2
+    assert sorted(file.name for file in (tmp_path / 'show').iterdir()) == [f'shape_{k}.png' for k in range(5)]
+    assert pages == {k: (tmp_path / 'report' / k).read_text() for k in pages}
+    text = (tmp_path / 'report' / 'index.html').read_text(encoding='utf-8')
+    assert re.findall(r'<b>(shape_\d\.png)</b>', text) == names
 
 
 def test_report_needs_our_metric(run_test, tmp_path):

@@ -92,6 +92,7 @@ def test_figures_draw_the_given_numbers(tmp_path):
     assert Image.open(tmp_path / 'confusion.png').width > 300
 
 
+@pytest.mark.filterwarnings('ignore:Attempting to set identical low and high')
 def test_figures_of_many_classes_and_of_none():
     matrix = np.eye(150, dtype=int)
     confusion_figure(matrix, [str(k) for k in range(150)])
