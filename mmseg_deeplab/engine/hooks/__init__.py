@@ -1,1 +1,7 @@
+"""Hooks that configs name."""
 
+from .checkpoint import CrashSafeCheckpointHook
+from .fast_inference import FastInferenceHook, fold_batch_norm, prepare_for_inference
+from .strict_load import StrictLoadHook
+
+__all__ = ['CrashSafeCheckpointHook', 'FastInferenceHook', 'StrictLoadHook', 'fold_batch_norm', 'prepare_for_inference']

@@ -1,0 +1,79 @@
+"""MMEngine's Runner with a console that a person can read and with distributed runs on the CPU."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed
+from mmengine.dist import is_distributed
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS
+from torch import nn
+
+from .summary import summarize
+
+
+@RUNNERS.register_module()
+class DeepLabRunner(Runner):
+    """Runner whose console begins with a summary of the run.
+
+    What MMEngine prints first (environment, the whole config, hook lists, a line for every parameter and how it was
+    initialised) goes to the log file only; warnings are always shown.
+
+    On the CPU `--launcher pytorch` runs with gloo, where MMEngine calls CUDA whatever the backend: SyncBN becomes BN
+    and the model is wrapped without device ids.
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the processes; on the CPU the process group is opened here, since MMEngine would ask for a GPU."""
+        if self._launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Move the model to its device and wrap it for a distributed run."""
+        if self.distributed and not torch.cuda.is_available():
+            model = revert_sync_batchnorm(model)
+            defaults = dict(
+                broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False)
+            )
+            model_wrapper_cfg = {**(model_wrapper_cfg or defaults), 'device_ids': None}
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Build the logger; its console stays silent until the summary."""
+        logger = super().build_logger(*args, **kwargs)
+        self._console = [h for h in logger.handlers if type(h) is logging.StreamHandler]
+        self._console_levels = [handler.level for handler in self._console]
+        self._mute()
+        return logger
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call all hooks; before the first ones of a run, print the summary."""
+        if fn_name == 'before_run':
+            self._unmute()
+            self.logger.info(summarize(self))
+        super().call_hook(fn_name, **kwargs)
+
+    def _init_model_weights(self) -> None:
+        with self._muted():
+            super()._init_model_weights()
+
+    @contextmanager
+    def _muted(self) -> Iterator[None]:
+        self._mute()
+        try:
+            yield
+        finally:
+            self._unmute()
+
+    def _mute(self) -> None:
+        for handler, level in zip(self._console, self._console_levels, strict=True):
+            handler.setLevel(max(level, logging.WARNING))
+
+    def _unmute(self) -> None:
+        for handler, level in zip(self._console, self._console_levels, strict=True):
+            handler.setLevel(level)
