@@ -3,14 +3,20 @@
 from .camvid import CamVidDataset
 from .data_root import iter_datasets, set_data_root
 from .demo import DemoDataset, make_demo_dataset
+from .image_mask_folder import ImageMaskFolder
+from .person_part import PersonPartDataset
+from .repeat_classes import RepeatClasses
 from .transforms import LoadImage, LoadLabels, RandomScale
 
 __all__ = [
     'CamVidDataset',
     'DemoDataset',
+    'ImageMaskFolder',
     'LoadImage',
     'LoadLabels',
+    'PersonPartDataset',
     'RandomScale',
+    'RepeatClasses',
     'iter_datasets',
     'make_demo_dataset',
     'set_data_root',

@@ -2,7 +2,7 @@
 
 Every object is painted in random colours, so colour tells nothing. A class is a pair of outline and texture: the
 zebra and the flag share their stripes, the zebra and the ladybird their outline, so the inside of a large object is
-told only by looking as far as its edge. Objects are 12 to 90 pixels wide, overlap, and lie on a background of
+told only by looking as far as its edge. Objects are 20 to 96 pixels wide, overlap, and lie on a background of
 plain patches and lines in the same colours.
 """
 
@@ -17,7 +17,8 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from .masks import voc_palette, write_lines, write_mask
+from .masks import write_lines, write_mask
+from .palette import voc_palette
 
 FINGERPRINT = '.demo_dataset.json'
 VERSION = 1
@@ -29,7 +30,7 @@ OBJECTS = {
     'ladybird': ('ellipse', 'dots'),
     'kite': ('diamond', 'checks'),
     'ring': ('ring', 'plain'),
-    'cross': ('cross', 'checks'),
+    'cross': ('cross', 'patchwork'),
 }
 
 
@@ -116,15 +117,17 @@ def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     image = _background(rng, shape)
     labels = np.zeros(shape, np.uint8)
     # Widths are log-uniform; large objects are painted first, so that small ones lie on top of them.
-    for size in sorted(np.exp(rng.uniform(np.log(12), np.log(90), rng.integers(2, 6))), reverse=True):
+    for size in sorted(np.exp(rng.uniform(np.log(20), np.log(96), rng.integers(3, 6))), reverse=True):
         label = int(rng.integers(1, len(OBJECTS) + 1))
         outline, texture = list(OBJECTS.values())[label - 1]
         centre = rng.uniform(0.1, 0.9, 2) * (width, height) * OVERSAMPLING
-        u, v = _object_coordinates(shape, centre, rng.uniform(0, np.pi), size * OVERSAMPLING / 2, rng.uniform(0.6, 1))
-        inside = _outline(outline, u, v)
-        colours = _two_colours(rng)
-        pattern = _texture(texture, u, v, rng.uniform(0.9, 1.3))[inside]
-        image[inside] = colours[pattern.astype(int)] * (1 + 0.25 * u[inside, None])  # light from one side
+        x, y = _object_axes(shape, centre, rng.uniform(0, np.pi))
+        radius, aspect = size * OVERSAMPLING / 2, rng.uniform(0.6, 1)
+        inside = _outline(outline, x / radius, y / (radius * aspect))
+        period = rng.uniform(7, 10) * OVERSAMPLING
+        pattern = _texture(texture, x[inside] / period, y[inside] / period)
+        shade = 1 + 0.25 * x[inside, None] / radius  # light from one side
+        image[inside] = _two_colours(rng)[pattern.astype(int)] * shade
         labels[inside] = label
     image = cv2.resize(image, (int(width), int(height)), interpolation=cv2.INTER_AREA)
     image = image + rng.normal(0, 6, image.shape)
@@ -145,26 +148,25 @@ def _background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     height, width = shape
     clouds = rng.uniform(30, 220, (4, 4, 3)).astype(np.float32)
     image = cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
-    for _ in range(rng.integers(4, 9)):
+    for _ in range(rng.integers(3, 7)):
         points = rng.uniform(0, (width, height), 2) + rng.normal(0, 0.12 * width, (rng.integers(3, 6), 2))
         hull = cv2.convexHull(points.astype(np.int32))
         cv2.fillConvexPoly(image, hull, rng.uniform(10, 240, 3).tolist())
-    for _ in range(rng.integers(4, 9)):
+    for _ in range(rng.integers(3, 7)):
         start, end = rng.uniform(0, (width, height), (2, 2)).astype(int).tolist()
         cv2.line(image, start, end, rng.uniform(10, 240, 3).tolist(), int(rng.integers(2, 7)), cv2.LINE_AA)
     return image
 
 
-def _object_coordinates(shape, centre, angle: float, radius: float, aspect: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates in the object's own frame: turned by `angle`, its half axes 1 along u and v."""
+def _object_axes(shape: tuple[int, int], centre: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along the axes of an object turned by `angle`, in pixels from its centre."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     x, y = x - centre[0], y - centre[1]
-    u = (np.cos(angle) * x + np.sin(angle) * y) / radius
-    v = (np.cos(angle) * y - np.sin(angle) * x) / (radius * aspect)
-    return u, v
+    return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 
 def _outline(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Which points lie in the object; coordinates in half axes."""
     distance = np.hypot(u, v)
     return {
         'ellipse': distance < 1,
@@ -175,12 +177,13 @@ def _outline(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     }[name]
 
 
-def _texture(name: str, u: np.ndarray, v: np.ndarray, frequency: float) -> np.ndarray:
-    """Which of the two colours each point has; about six periods over an object, whatever its size."""
-    a, b = np.sin(3 * np.pi * frequency * u), np.sin(3 * np.pi * frequency * v)
+def _texture(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which of the two colours each point has; coordinates in periods of the texture."""
+    a, b = np.sin(2 * np.pi * x), np.sin(2 * np.pi * y)
     return {
         'stripes': a > 0,
         'checks': (a > 0) != (b > 0),
-        'dots': a * b > 0.45,
-        'plain': np.zeros_like(u, bool),
+        'dots': a * b > 0.4,
+        'patchwork': np.sin(43758 * np.sin(13 * np.floor(2 * x) + 78 * np.floor(2 * y))) > 0,  # random per square
+        'plain': np.zeros_like(x, bool),
     }[name]

@@ -1,25 +1,18 @@
 """Reading and writing label masks as palette PNGs, atomically."""
 
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import mmengine.fileio as fileio
 import numpy as np
 from PIL import Image
 
-
-def voc_palette(size: int = 256) -> list[tuple[int, int, int]]:
-    """The PASCAL VOC colour map (VOCdevkit, VOClabelcolormap): the bits of an index, spread over the three channels."""
-    colours = []
-    for index in range(size):
-        rgb = [0, 0, 0]
-        for bit in range(8):
-            for channel in range(3):
-                rgb[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
-        colours.append(tuple(rgb))
-    return colours
+from .classes_file import Classes, colours_to_indices
+from .palette import voc_palette
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
@@ -47,6 +40,41 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a text file of one entry a line."""
     text = ''.join(f'{line}\n' for line in lines)
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def _decode(path: str | Path, backend_args: dict | None, mode: str | None = None) -> np.ndarray:
+    content = fileio.get(str(path), backend_args=backend_args)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.array(image.convert(mode) if mode else image)
+    except Exception as error:
+        reason = 'the file is empty' if not content else f'the file is damaged or not an image ({error})'
+        raise ValueError(f'mask {path} cannot be read: {reason}') from error
+
+
+def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
+    """The stored indices of a single-channel mask file, (H, W); ValueError with its name where that fails."""
+    mask = _decode(path, backend_args)
+    if mask.ndim != 2:
+        raise ValueError(
+            f'mask {path} has {mask.shape[2]} channels; a mask holds class indices in a single channel. '
+            'If its colours stand for classes, convert it with tools/prepare_dataset.py colour-masks'
+        )
+    return mask
+
+
+def read_colour_mask(
+    path: str | Path, classes: Classes, ignore_index: int = 255, backend_args: dict | None = None
+) -> np.ndarray:
+    """The class indices (H, W) that the colours of a mask file stand for; ValueError names unknown colours."""
+    labels, unknown = colours_to_indices(_decode(path, backend_args, 'RGB'), classes, ignore_index)
+    if unknown:
+        shown = ', '.join(f'{colour} ({count} pixels)' for colour, count in list(unknown.items())[:5])
+        raise ValueError(
+            f'mask {path} holds {len(unknown)} colours that the classes file lacks: {shown}. Add them (as void if they '
+            'are no class); where they are blurred edges, tools/prepare_dataset.py colour-masks makes clean masks'
+        )
+    return labels
 
 
 def read_lines(path: Path) -> list[str]:

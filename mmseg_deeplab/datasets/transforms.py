@@ -1,6 +1,5 @@
 """Loading with checks that name the file, and the papers' random scale."""
 
-import io
 from collections.abc import Sequence
 
 import cv2
@@ -11,7 +10,8 @@ from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
-from PIL import Image
+
+from .masks import read_colour_mask, read_mask
 
 
 # Under the stock name too, which hides mmcv's transform in mmseg's scope: MMSegInferencer accepts a test pipeline only
@@ -84,7 +84,11 @@ class LoadLabels(LoadAnnotations):
 
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
-        label = read_mask(path, self.backend_args)
+        colours = results.get('mask_colours')  # of an ImageMaskFolder
+        if colours is None:
+            label = read_mask(path, self.backend_args)
+        else:
+            label = read_colour_mask(path, colours, self.ignore_index, self.backend_args)
         shape = results.get('ori_shape', label.shape)
         if label.shape != tuple(shape[:2]):
             raise ValueError(f'mask {path} is {_size(label.shape)}, {_swapped(label.shape, shape)}')
@@ -124,23 +128,6 @@ class LoadLabels(LoadAnnotations):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_classes={self.num_classes}, ignore_index={self.ignore_index})'
-
-
-def read_mask(path: str, backend_args: dict | None = None) -> np.ndarray:
-    """The stored indices of a single-channel mask file, (H, W); ValueError with its name where that fails."""
-    content = fileio.get(str(path), backend_args=backend_args)
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            mask = np.array(image)
-    except Exception as error:
-        reason = 'the file is empty' if not content else f'the file is damaged or not an image ({error})'
-        raise ValueError(f'mask {path} cannot be read: {reason}') from error
-    if mask.ndim != 2:
-        raise ValueError(
-            f'mask {path} has {mask.shape[2]} channels; a mask holds class indices in a single channel. '
-            'If its colours stand for classes, convert it with tools/prepare_dataset.py colour-masks'
-        )
-    return mask
 
 
 def _size(shape: Sequence[int]) -> str:

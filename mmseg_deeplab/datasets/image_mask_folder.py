@@ -1,0 +1,103 @@
+"""Any folder of images and masks."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+from .classes_file import read_classes
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+@DATASETS.register_module()
+class ImageMaskFolder(BaseSegDataset):
+    """Images in one folder, masks of the same name in another, classes in a text file.
+
+        data_root/classes.txt    one class a line: `building, 60, 16, 152` (see `read_classes`)
+        data_root/images/        .jpg, .png, .bmp, .tif or .webp, in subfolders or not
+        data_root/masks/         the same names, ending in `seg_map_suffix`
+
+    The split is a list (`ann_file`, names without suffix), or a share of the images (`split` and `val_ratio`), or all.
+    `reduce_zero_label=True` is for masks whose 0 means void and whose classes start at 1: 0 becomes `ignore_index`,
+    and class k becomes k - 1. Leave it False where 0 is a class, be it the background.
+
+    Args:
+        classes_file: path, absolute or below `data_root`.
+        masks: 'indices' (pixel value = class) or 'colours' (RGB of the classes file; converted as they are loaded).
+        split: 'train' or 'val', the share that `val_ratio` gives; None with an `ann_file` or for all images.
+        val_ratio: share of the images in 'val'. They are drawn by a hash of their names: same split on each machine.
+    """
+
+    def __init__(
+        self,
+        classes_file: str = 'classes.txt',
+        masks: str = 'indices',
+        split: str | None = None,
+        val_ratio: float = 0.2,
+        data_root: str | None = None,
+        data_prefix: dict | None = None,
+        metainfo: dict | None = None,
+        **kwargs,
+    ) -> None:
+        if masks not in ('indices', 'colours'):
+            raise ValueError(f"masks={masks!r}; choose 'indices' or 'colours'")
+        if split not in (None, 'train', 'val'):
+            raise ValueError(f"split={split!r}; choose 'train', 'val' or None for all")
+        if split and kwargs.get('ann_file'):
+            raise ValueError(f'split={split!r} and ann_file={kwargs["ann_file"]!r}: give one of them')
+        if not 0 < val_ratio < 1:
+            raise ValueError(f'val_ratio={val_ratio} must lie between 0 and 1, for example 0.2')
+        self.classes = read_classes(Path(data_root or '.') / classes_file)
+        self.masks, self.split, self.val_ratio = masks, split, val_ratio
+        super().__init__(
+            data_root=data_root,
+            data_prefix=data_prefix or dict(img_path='images', seg_map_path='masks'),
+            metainfo=metainfo or dict(classes=self.classes.names, palette=[list(c) for c in self.classes.palette]),
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        folder = Path(self.data_prefix['img_path'])
+        images = {}
+        for path in sorted(folder.rglob('*')):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                name = path.relative_to(folder).with_suffix('').as_posix()
+                if name in images:
+                    raise ValueError(f'{images[name]} and {path} share their name; masks could not be told apart')
+                images[name] = path
+        data_list = [self._item(name, images) for name in self._names(images)]
+        missing = [item['seg_map_path'] for item in data_list if not Path(item['seg_map_path']).is_file()]
+        if missing and not self.test_mode:
+            raise FileNotFoundError(f'{len(missing)} of {len(data_list)} images have no mask, the first: {missing[0]}')
+        return data_list
+
+    def _names(self, images: dict[str, Path]) -> Sequence[str]:
+        if not images:
+            raise FileNotFoundError(f'{self.data_prefix["img_path"]} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+        if self.ann_file:
+            names = [line.strip() for line in Path(self.ann_file).read_text().splitlines() if line.strip()]
+            unknown = [name for name in names if name not in images]
+            if unknown or not names:
+                what = f'names {unknown[0]!r}, which is not in' if unknown else 'is empty; it should name images of'
+                raise FileNotFoundError(f'{self.ann_file} {what} {self.data_prefix["img_path"]}')
+            return names
+        if self.split is None:
+            return list(images)
+        by_hash = sorted(images, key=lambda name: hashlib.sha256(name.encode()).digest())
+        count = min(max(1, round(len(images) * self.val_ratio)), len(images) - 1)
+        return sorted(by_hash[:count] if self.split == 'val' else by_hash[count:])
+
+    def _item(self, name: str, images: dict[str, Path]) -> dict:
+        item = dict(
+            img_path=str(images[name]),
+            seg_map_path=str(Path(self.data_prefix['seg_map_path'], name + self.seg_map_suffix)),
+            label_map=self.label_map,
+            reduce_zero_label=self.reduce_zero_label,
+            seg_fields=[],
+        )
+        if self.masks == 'colours':
+            item['mask_colours'] = self.classes
+        return item

@@ -1,0 +1,100 @@
+"""Repetition of images that hold hard classes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch.utils.data
+from mmengine.dataset import BaseDataset
+from mmengine.utils import ProgressBar
+from mmseg.registry import DATASETS
+
+from .masks import write_atomic
+from .transforms import LoadLabels
+
+
+@DATASETS.register_module()
+class RepeatClasses(torch.utils.data.Dataset):
+    """A dataset in which each image that shows one of `classes` occurs `times` times.
+
+    DeepLab v3 duplicates the images with bicycle, chair, table, potted plant and sofa (1706.05587, section 4.1,
+    'bootstrapping'). The masks are scanned once; what they hold is kept in the user's cache folder, under a key made
+    of the masks' names, sizes and times.
+
+    Args:
+        dataset: a dataset or its config.
+        classes: names among those of the dataset.
+        times: how often such an image occurs.
+    """
+
+    def __init__(self, dataset: BaseDataset | dict, classes: Sequence[str], times: int = 2, lazy_init: bool = False):
+        if times < 1:
+            raise ValueError(f'times={times} must be 1 or more')
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self._metainfo = self.dataset.metainfo
+        unknown = [name for name in classes if name not in self._metainfo['classes']]
+        if unknown:
+            raise ValueError(f'classes={unknown} are not in the dataset; it has {self._metainfo["classes"]}')
+        self.classes, self.times = tuple(classes), times
+        self._indices: np.ndarray | None = None
+        if not lazy_init:
+            self.full_init()
+
+    @property
+    def metainfo(self) -> dict:
+        return self._metainfo.copy() if isinstance(self._metainfo, dict) else self._metainfo
+
+    def full_init(self) -> None:
+        """Scan the masks, or read the cached scan, and make the list of indices."""
+        if self._indices is not None:
+            return
+        self.dataset.full_init()
+        wanted = [self._metainfo['classes'].index(name) for name in self.classes]
+        hard = np.isin(np.arange(256), wanted)
+        shows = class_presence(self.dataset)
+        repeats = np.where((shows & hard).any(1), self.times, 1)
+        self._indices = np.repeat(np.arange(len(repeats)), repeats)
+
+    def __len__(self) -> int:
+        self.full_init()
+        return len(self._indices)
+
+    def get_data_info(self, index: int) -> dict:
+        self.full_init()
+        return self.dataset.get_data_info(int(self._indices[index]))
+
+    def __getitem__(self, index: int) -> dict:
+        self.full_init()
+        return self.dataset[int(self._indices[index])]
+
+
+def class_presence(dataset: BaseDataset) -> np.ndarray:
+    """Which of the label values 0..255 each image of the dataset holds, bool (images, 256); cached."""
+    items = [dataset.get_data_info(index) for index in range(len(dataset))]
+    cache = _cache_file(items)
+    if cache.is_file():
+        return np.unpackbits(np.load(cache), axis=1).astype(bool)
+    load = LoadLabels(num_classes=256)
+    bar = ProgressBar(len(items))
+    presence = np.zeros((len(items), 256), bool)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for index, item in enumerate(pool.map(load, items)):
+            presence[index, np.unique(item['gt_seg_map'])] = True
+            bar.update()
+    print()
+    write_atomic(cache, lambda file: np.save(file, np.packbits(presence, axis=1)))
+    return presence
+
+
+def _cache_file(items: list[dict]) -> Path:
+    digest = hashlib.sha256()
+    for item in items:
+        stat = os.stat(item['seg_map_path'])
+        entry = [item['seg_map_path'], stat.st_size, stat.st_mtime_ns, item['reduce_zero_label'], item['label_map']]
+        digest.update(json.dumps(entry).encode())
+    root = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return root / 'mmseg_deeplab' / f'classes_{digest.hexdigest()[:24]}.npy'
