@@ -1,8 +1,16 @@
 """Networks: backbones, heads and the segmentor that connects them."""
 
 from .atrous import aspp_rates, atrous_plan
-from .backbones import AlignedXception, DeepLabBackbone, DeepLabMobileNetV2, DeepLabResNet
-from .heads import DeepLabHead, DeepLabV3CascadeHead, DeepLabV3Head, DeepLabV3PlusHead
+from .backbones import AlignedXception, DeepLabBackbone, DeepLabMobileNetV2, DeepLabResNet, DeepLabVGG
+from .heads import (
+    DeepLabHead,
+    DeepLabV1Head,
+    DeepLabV1MScHead,
+    DeepLabV2Head,
+    DeepLabV3CascadeHead,
+    DeepLabV3Head,
+    DeepLabV3PlusHead,
+)
 from .losses import SegCrossEntropy
 from .segmentor import DeepLab
 from .tta import DeepLabTTA
@@ -15,9 +23,13 @@ __all__ = [
     'DeepLabMobileNetV2',
     'DeepLabResNet',
     'DeepLabTTA',
+    'DeepLabV1Head',
+    'DeepLabV1MScHead',
+    'DeepLabV2Head',
     'DeepLabV3CascadeHead',
     'DeepLabV3Head',
     'DeepLabV3PlusHead',
+    'DeepLabVGG',
     'SegCrossEntropy',
     'aspp_rates',
     'atrous_plan',

@@ -52,10 +52,13 @@ def atrous_plan(
     return plan
 
 
-def check_output_stride(output_stride: int, allowed: Sequence[int] = OUTPUT_STRIDES) -> int:
-    """Return `output_stride`, or raise ValueError if it is none of `allowed`."""
+def check_output_stride(output_stride: int, allowed: Sequence[int] = OUTPUT_STRIDES, reason: str = '') -> int:
+    """Return `output_stride`, or raise ValueError, with the reason, if it is none of `allowed`."""
     if isinstance(output_stride, bool) or output_stride not in allowed:
-        raise ValueError(f'output_stride={output_stride!r} is not possible for this model; choose one of {allowed}')
+        raise ValueError(
+            f'output_stride={output_stride!r} is not possible for this model; choose one of {allowed}'
+            f'{reason and f": {reason}"}'
+        )
     return output_stride
 
 

@@ -7,6 +7,7 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.models.utils import resize
 from mmseg.registry import MODELS
+from mmseg.utils import add_prefix
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -35,6 +36,8 @@ class DeepLab(EncoderDecoder):
             the backbone's; the second phase of v3 both (v3, section 4).
         frozen_bn_affine: Whether scale and shift of those are frozen too, as v2 and the text of v3 have it; the
             TensorFlow release trains them (`fine_tune_batch_norm=False`).
+        multi_scale_inputs: Scales of the input, 1.0 first; (1.0, 0.75, 0.5) in v2 on ResNet. The logits of all are
+            brought to the size of the first and their maximum is taken (v2, section 4.1.2).
         keep_seg_logits: Whether predictions carry `seg_logits` at the original size. They take 4 bytes for each class
             and pixel, so by default only the label map, `pred_sem_seg`, is made, a few classes at a time.
         kwargs: See MMSegmentation's `EncoderDecoder`.
@@ -48,6 +51,7 @@ class DeepLab(EncoderDecoder):
         norm_cfg: dict | None = None,
         frozen_bn: Sequence[str] = (),
         frozen_bn_affine: bool = True,
+        multi_scale_inputs: Sequence[float] = (1.0,),
         keep_seg_logits: bool = False,
         **kwargs,
     ):
@@ -61,6 +65,11 @@ class DeepLab(EncoderDecoder):
                 f"this one under {decode_head['type']}, use model.type='EncoderDecoder', set its strides and "
                 f'dilations, and give the head output_stride, in_channels and, for a decoder, low_level_channels'
             )
+        if not (multi_scale_inputs and multi_scale_inputs[0] == 1 and all(0 < s <= 1 for s in multi_scale_inputs)):
+            raise ValueError(f'multi_scale_inputs={tuple(multi_scale_inputs)} must be 1.0 and then scales from 0 to 1')
+        if len(multi_scale_inputs) > 1 and kwargs.get('auxiliary_head') is not None:
+            raise ValueError('multi_scale_inputs gives each scale a loss of its own; leave auxiliary_head out')
+        self.multi_scale_inputs = tuple(multi_scale_inputs)
         kwargs.setdefault('test_cfg', dict(mode='whole'))
         super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
         self.frozen_bn = tuple(frozen_bn)
@@ -85,6 +94,8 @@ class DeepLab(EncoderDecoder):
             if head_type.needs_low_level:
                 index = decode_head.get('low_level_index', self.backbone.low_level_index)
                 values.update(low_level_index=index, low_level_channels=channels[index])
+            if head_type.needs_taps:
+                values.update(tap_channels=channels[:-1])
             decode_head = self._fill(decode_head, **values)
         super()._init_decode_head(decode_head)
 
@@ -101,6 +112,50 @@ class DeepLab(EncoderDecoder):
             for layer in self._batch_norms(part):
                 layer.eval()
         return self
+
+    def _scale_logits(self, inputs: Tensor) -> list[Tensor]:
+        """Logits of each scale of the input, at its own size; 321 pixels become 241 and 161, as in Caffe."""
+        logits = []
+        for scale in self.multi_scale_inputs:
+            size = [round((side - 1) * scale) + 1 for side in inputs.shape[2:]]
+            scaled = self._zoom(inputs, size) if scale < 1 else inputs
+            logits.append(self.decode_head.forward(self.extract_feat(scaled)))
+        return logits
+
+    def _zoom(self, maps: Tensor, size: Sequence[int]) -> Tensor:
+        return resize(maps, size, mode='bilinear', align_corners=self.align_corners, warning=False)
+
+    def _fuse(self, logits: list[Tensor]) -> Tensor:
+        fused = logits[0]
+        for smaller in logits[1:]:
+            fused = torch.maximum(fused, self._zoom(smaller, fused.shape[2:]))
+        return fused
+
+    def _forward(self, inputs: Tensor, data_samples: list | None = None) -> Tensor:
+        """Map images (N, 3, H, W) to the head's logits, the maximum over the scales of the input."""
+        return self._fuse(self._scale_logits(inputs))
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Logits of images (N, 3, H, W) at their size."""
+        if len(self.multi_scale_inputs) == 1:
+            return super().encode_decode(inputs, batch_img_metas)
+        return self.decode_head.predict_by_feat(self._forward(inputs), batch_img_metas)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Losses of a batch; with multi-scale inputs the sum of those of the maximum and of each scale.
+
+        As in the Caffe release, a scale whose labels can't be subsampled (0.75) has its logits upsampled instead.
+        """
+        if len(self.multi_scale_inputs) == 1:
+            return super().loss(inputs, data_samples)
+        logits = self._scale_logits(inputs)
+        losses = add_prefix(self.decode_head.loss_by_feat(self._fuse(logits), data_samples), 'decode')
+        for scale, part in zip(self.multi_scale_inputs, logits, strict=True):
+            part = part if (1 / scale).is_integer() else self._zoom(part, logits[0].shape[2:])
+            part_losses = self.decode_head.loss_by_feat(part, data_samples)
+            part_losses.pop('acc_seg')
+            losses.update(add_prefix(part_losses, f'decode_x{scale:g}'))
+        return losses
 
     def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
         """Segment images (N, 3, H, W); each sample gets `pred_sem_seg`, a map (1, h, w) at its original size.

@@ -3,6 +3,7 @@
 from .base import DeepLabBackbone
 from .mobilenet_v2 import DeepLabMobileNetV2
 from .resnet import DeepLabResNet
+from .vgg import DeepLabVGG
 from .xception import AlignedXception
 
-__all__ = ['AlignedXception', 'DeepLabBackbone', 'DeepLabMobileNetV2', 'DeepLabResNet']
+__all__ = ['AlignedXception', 'DeepLabBackbone', 'DeepLabMobileNetV2', 'DeepLabResNet', 'DeepLabVGG']

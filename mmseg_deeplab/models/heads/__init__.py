@@ -1,7 +1,17 @@
 """Decode heads, one file for each version of DeepLab."""
 
 from .base import DeepLabHead
+from .deeplab_v1 import DeepLabV1Head, DeepLabV1MScHead
+from .deeplab_v2 import DeepLabV2Head
 from .deeplab_v3 import DeepLabV3CascadeHead, DeepLabV3Head
 from .deeplab_v3plus import DeepLabV3PlusHead
 
-__all__ = ['DeepLabHead', 'DeepLabV3CascadeHead', 'DeepLabV3Head', 'DeepLabV3PlusHead']
+__all__ = [
+    'DeepLabHead',
+    'DeepLabV1Head',
+    'DeepLabV1MScHead',
+    'DeepLabV2Head',
+    'DeepLabV3CascadeHead',
+    'DeepLabV3Head',
+    'DeepLabV3PlusHead',
+]

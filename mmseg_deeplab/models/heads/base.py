@@ -20,6 +20,10 @@ class DeepLabHead(BaseDecodeHead):
 
     needs_low_level = False
     """Whether the head takes `low_level_channels` and `low_level_index`."""
+    needs_taps = False
+    """Whether the head takes `tap_channels`, those of all feature maps but the last."""
+    classifier_names: tuple[str, ...] = ('conv_seg',)
+    """The modules that make scores of features, for the learning rate of `DeepLabOptimWrapperConstructor`."""
 
     def __init__(self, in_channels: int, num_classes: int, output_stride: int = 16, channels: int = 256, **kwargs):
         kwargs.setdefault('align_corners', True)

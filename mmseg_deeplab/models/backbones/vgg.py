@@ -1,0 +1,64 @@
+"""VGG-16 with atrous convolution (v1, section 3.1; v2, section 4.1)."""
+
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from ..atrous import atrous_plan, check_output_stride
+from .base import DeepLabBackbone
+
+STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+"""Convolutions and channels of each stage; a pool follows each (VGG, Table 1, column D)."""
+
+
+@MODELS.register_module()
+class DeepLabVGG(DeepLabBackbone):
+    """VGG-16 without its fully connected layers, at output stride 8: pool4 and pool5 don't stride, conv5 has rate 2.
+
+    Features: the input image (3 channels), pool1 (64, stride 2), pool2 (128, stride 4), pool3 (256), pool4 (512) and
+    pool5 (512), the last three at stride 8. The names of the parameters are torchvision's, whose weights load as they
+    are. Pools are 3x3 as in the LargeFOV and MSc models of the release (its plain 4x4 model has 2x2 ones, from
+    pool1 to pool4).
+
+    Args:
+        output_stride: 8; v1 and v2 train and test VGG at no other.
+        ceil_mode: Ceil-mode pooling, as in Caffe. It differs from floor mode on even sides, of which it makes n/2 + 1.
+        frozen: Leave out all parameters of training: the second phase of v1, where only the MSc branches learn.
+        norm_cfg: Unused, as VGG-16 has no normalisation; a segmentor gives the same to head and backbone.
+    """
+
+    classifier_prefixes = ('classifier.',)
+    feature_channels = (3, *(channels for _, channels in STAGES))
+    low_level_index = 2
+
+    def __init__(
+        self,
+        output_stride: int = 8,
+        ceil_mode: bool = True,
+        frozen: bool = False,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(init_cfg)
+        check_output_stride(output_stride, (8,), 'DeepLabVGG has conv5 at rate 2 and fc6 made for stride 8 (v1, v2)')
+        plan = iter(atrous_plan([stride for _ in STAGES for stride in (1, 2)], output_stride))
+        layers: list[nn.Module] = []
+        in_channels = 3
+        for convs, channels in STAGES:
+            _, rate = next(plan)
+            for _ in range(convs):
+                layers += [nn.Conv2d(in_channels, channels, 3, padding=rate, dilation=rate), nn.ReLU(inplace=True)]
+                in_channels = channels
+            stride, _ = next(plan)  # pools stay dense: the release dilates convolutions only
+            layers.append(nn.MaxPool2d(3, stride, padding=1, ceil_mode=ceil_mode))
+        self.features = nn.Sequential(*layers)
+        if frozen:
+            self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images (N, 3, H, W) to the features described above."""
+        features = [x]
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                features.append(x)
+        return tuple(features)

@@ -1,0 +1,143 @@
+"""Heads of DeepLab v1: VGG's fully connected layers as convolutions, and its multi-scale prediction."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmengine.model import normal_init
+from mmseg.models.utils import resize
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from .stride8 import Stride8Head
+
+# kernel and rate of fc6, channels of fc6 and fc7, whether features are averaged first (v1, Table 2; release)
+VARIANTS = {
+    'LargeFOV': (3, 12, 1024, True),
+    '4x4': (4, 4, 4096, False),
+    '4x4-rate8': (4, 8, 4096, False),
+    '7x7': (7, 4, 4096, False),
+}
+TAP_STRIDES = (1, 2, 4, 8, 8)
+"""Strides of what MSc taps: the image and pool1 to pool4."""
+MSC_CHANNELS = 128
+
+
+@MODELS.register_module()
+class DeepLabV1Head(Stride8Head):
+    """fc6 and fc7, each with ReLU and dropout, and the classifier fc8 (v1, sections 3.1 and 4.2).
+
+    All kernels keep the size of the map. Those of 4x4 have an even rate, so their padding of rate x 3 / 2 (the
+    release's 6) is whole and the same on all sides; they have no tap on the cell itself. fc8 is called `conv_seg`, as
+    in all heads of MMSegmentation. The release trains its plain 4x4 model with 2x2 pools and crops of 306 pixels;
+    here it has the 3x3 pools and 321 pixels of the other models, as in the release's MSc on 4x4.
+
+    Args:
+        variant: 'LargeFOV', '4x4', '4x4-rate8' or '7x7': field of view 224, 128, 224 and 224 pixels.
+        kwargs: See `Stride8Head`.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, variant: str = 'LargeFOV', **kwargs):
+        if variant not in VARIANTS:
+            raise ValueError(f'variant={variant!r} of a DeepLab v1 head is unknown; choose one of {tuple(VARIANTS)}')
+        kernel, rate, channels, average = VARIANTS[variant]
+        super().__init__(in_channels, num_classes, channels=channels, **kwargs)
+        self.pool5a = nn.AvgPool2d(3, stride=1, padding=1) if average else nn.Identity()
+        self.fc6 = nn.Conv2d(in_channels, channels, kernel, padding=rate * (kernel - 1) // 2, dilation=rate)
+        self.fc7 = nn.Conv2d(channels, channels, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout_fc = nn.Dropout(0.5)
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Map the backbone's features to logits (N, num_classes, H / 8, W / 8)."""
+        x = self.pool5a(self._transform_inputs(inputs))
+        for fc in (self.fc6, self.fc7):
+            x = self.dropout_fc(self.relu(fc(x)))
+        return self.cls_seg(x)
+
+
+class TapConv(nn.Conv2d):
+    """A convolution that is told its stride when it is called."""
+
+    def forward(self, x: Tensor, stride: int) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, stride, self.padding)
+
+
+class MScBranch(nn.Module):
+    """Scores of one tap of MSc: 3x3, 1x1 and 1x1 convolutions, ReLU and dropout after the first two."""
+
+    def __init__(self, in_channels: int, num_classes: int):
+        super().__init__()
+        self.conv = TapConv(in_channels, MSC_CHANNELS, 3, padding=1)
+        self.fc = nn.Conv2d(MSC_CHANNELS, MSC_CHANNELS, 1)
+        self.score = nn.Conv2d(MSC_CHANNELS, num_classes, 1)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor, stride: int) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, num_classes, ceil(h / stride), ceil(w / stride))."""
+        x = self.dropout(self.relu(self.conv(x, stride)))
+        return self.score(self.dropout(self.relu(self.fc(x))))
+
+
+@MODELS.register_module()
+class DeepLabV1MScHead(DeepLabV1Head):
+    """The sum of fc8 and of scores from the image and pool1 to pool4 (v1, section 4.1; release).
+
+    The paper concatenates the branches' features; a classifier on a concatenation is the sum of classifiers on its
+    parts. In training each branch strides in its first convolution to the grid of fc8; at test time it does not, its
+    scores are resized to the size of the image, and so are those of fc8. `forward` is the latter.
+
+    It is trained in a second phase on top of a finished `DeepLabV1Head`: `init_cfg=dict(type='Pretrained',
+    checkpoint=FIRST_PHASE, prefix='decode_head')` here, the same with prefix 'backbone' in the backbone, and `frozen`
+    in both.
+
+    Args:
+        tap_channels: Channels of the image and pool1 to pool4; a `DeepLab` segmentor fills them in.
+        frozen: Leave out fc6, fc7 and fc8 of training.
+        kwargs: See `DeepLabV1Head`.
+    """
+
+    needs_taps = True
+    pretrained_layers = ('fc6', 'fc7', 'conv_seg')
+
+    def __init__(self, in_channels: int, num_classes: int, tap_channels: Sequence[int], frozen: bool = False, **kwargs):
+        if len(tap_channels) != len(TAP_STRIDES) or tap_channels[0] != 3:
+            raise ValueError(
+                f'DeepLabV1MScHead takes scores from the input image (3 channels) and pool1 to pool4, at strides '
+                f'{TAP_STRIDES}, but below its last feature map the backbone gives maps of {tuple(tap_channels)} '
+                f'channels; use DeepLabVGG'
+            )
+        super().__init__(in_channels, num_classes, **kwargs)
+        self.taps = nn.ModuleList(MScBranch(channels, self.out_channels) for channels in tap_channels)
+        if frozen:
+            for layer in (self.fc6, self.fc7, self.conv_seg):
+                layer.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Initialise as the release does: normal distributions of 0.001, 0.005 for pool4's 1x1, 0.01 for scores."""
+        super().init_weights()
+        for branch in self.taps:
+            normal_init(branch.conv, std=0.001)
+            normal_init(branch.fc, std=0.005 if branch is self.taps[-1] else 0.001)
+            normal_init(branch.score, std=0.01)
+
+    def _fuse(self, inputs: tuple[Tensor, ...], dense: bool) -> Tensor:
+        total = super().forward(inputs)
+        size = inputs[0].shape[2:] if dense else total.shape[2:]
+        total = self._zoom(total, size)
+        for branch, tap, stride in zip(self.taps, inputs, TAP_STRIDES, strict=False):
+            total = total + self._zoom(branch(tap, 1 if dense else self.output_stride // stride), size)
+        return total
+
+    def _zoom(self, scores: Tensor, size: Sequence[int]) -> Tensor:
+        if scores.shape[2:] == size:
+            return scores
+        return resize(scores, size, mode='bilinear', align_corners=self.align_corners, warning=False)
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Map the image and the backbone's features to logits (N, num_classes, H, W)."""
+        return self._fuse(inputs, dense=True)
+
+    def loss(self, inputs: tuple[Tensor, ...], batch_data_samples: list, train_cfg: dict | None) -> dict[str, Tensor]:
+        """Loss of the sum at stride 8."""
+        return self.loss_by_feat(self._fuse(inputs, dense=False), batch_data_samples)

@@ -1,0 +1,118 @@
+"""What the heads of v1 and v2 have in common: output stride 8, and a loss on logits that are not resized."""
+
+from collections.abc import Iterable
+
+import torch
+from mmengine.runner import CheckpointLoader
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from ..atrous import check_output_stride
+from .base import DeepLabHead
+
+LABEL_STRIDES = (8, 16)
+"""Labels are taken at every 8th pixel, and at every 16th for the logits of the half-size input of v2."""
+
+
+class Stride8Head(DeepLabHead):
+    """A head of v1 or v2.
+
+    The loss compares the logits with every 8th label (321 pixels: 41 cells), as the Caffe releases do, so crops have
+    sides of 8k + 1 pixels. At test time the logits are resized, bilinearly, corners on corners.
+
+    Args:
+        in_channels: Channels of the feature map that `in_index` selects, the coarsest by default.
+        num_classes: Number of classes, without the ignored label.
+        output_stride: 8.
+        channels: Channels of the layer before the classifier.
+        init_cfg: None: He's for fc6 and fc7, a normal distribution of 0.01 for classifiers. `dict(type='Pretrained',
+            checkpoint=..., prefix='decode_head')` takes `pretrained_layers` from a file, all of them or it is refused.
+        kwargs: See `DeepLabHead`.
+    """
+
+    pretrained_layers: tuple[str, ...] = ('fc6', 'fc7')
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        output_stride: int = 8,
+        channels: int = 1024,
+        init_cfg: dict | None = None,
+        **kwargs,
+    ):
+        check_output_stride(output_stride, (8,), f'{type(self).__name__} compares its logits with every 8th label')
+        pretrained = bool(init_cfg) and init_cfg.get('type') == 'Pretrained'
+        self.pretrained = init_cfg if pretrained else None
+        if pretrained or init_cfg is None:
+            classifiers = [dict(type='Normal', name=name, std=0.01) for name in self.classifier_names]
+            init_cfg = dict(type='Kaiming', layer='Conv2d', override=classifiers)
+        super().__init__(in_channels, num_classes, output_stride, channels, init_cfg=init_cfg, **kwargs)
+
+    def init_weights(self) -> None:
+        """Initialise, then load the layers of a pretrained file.
+
+        Raises:
+            ValueError: If the file lacks a layer or holds one of another shape.
+        """
+        super().init_weights()
+        if self.pretrained:
+            load_layers(self._pretrained_owners(), self.pretrained_layers, self.pretrained)
+
+    def _pretrained_owners(self) -> Iterable[nn.Module]:
+        """The modules that each hold the pretrained layers."""
+        return [self]
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Loss and accuracy of logits (N, C, h, w) against the labels, taken at stride 8 or 16."""
+        labels = subsample_labels(self._stack_batch_gt(batch_data_samples), tuple(seg_logits.shape[2:]))
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+        return super().loss_by_feat(seg_logits, samples)
+
+
+def subsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Take every 8th label of (..., H, W), from the first row and column on, or every 16th, to get (..., *size).
+
+    Raises:
+        ValueError: If neither gives that size.
+    """
+    for stride in LABEL_STRIDES:
+        sampled = labels[..., ::stride, ::stride]
+        if sampled.shape[-2:] == size:
+            return sampled
+    height, width = labels.shape[-2:]
+    raise ValueError(
+        f'logits of {size[0]} x {size[1]} cells do not lie on every 8th pixel of labels of {height} x {width}, where '
+        f'v1 and v2 compute their loss. Use a crop_size with sides of 8k + 1 pixels (16k + 1 with '
+        f'multi_scale_inputs), for example 321, and the same size in the data preprocessor'
+    )
+
+
+def load_layers(owners: Iterable[nn.Module], names: Iterable[str], cfg: dict) -> None:
+    """Copy the layers `names` of a checkpoint's head into each of `owners`.
+
+    Args:
+        owners: Modules with layers of those names.
+        names: Which layers.
+        cfg: `dict(checkpoint=FILE, prefix='decode_head')`.
+
+    Raises:
+        ValueError: If the file lacks a layer or holds one of another shape.
+    """
+    state = CheckpointLoader.load_checkpoint(cfg['checkpoint'], map_location='cpu')
+    state = state.get('state_dict', state)
+    prefix = cfg.get('prefix', 'decode_head').removesuffix('.')
+    for owner in owners:
+        for name in names:
+            for part, parameter in getattr(owner, name).named_parameters():
+                key = f'{prefix}.{name}.{part}'
+                if key not in state or state[key].shape != parameter.shape:
+                    found = tuple(state[key].shape) if key in state else 'absent'
+                    raise ValueError(
+                        f'{cfg["checkpoint"]}: {key} should be {tuple(parameter.shape)} and is {found}. Give '
+                        f'model.decode_head.init_cfg a checkpoint of the same head, or None to start from random '
+                        f'weights; files of other codebases go through tools/convert_checkpoint.py first'
+                    )
+                with torch.no_grad():
+                    parameter.copy_(state[key])
