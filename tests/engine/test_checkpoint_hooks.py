@@ -1,0 +1,207 @@
+"""A kill at any moment leaves a checkpoint to resume from; a checkpoint that does not fit stops the run."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.model import BaseTTAModel
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from tiny_training import Net, tiny_runner
+
+from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
+from mmseg_deeplab.engine.hooks.checkpoint import newest_checkpoint
+from mmseg_deeplab.engine.hooks.strict_load import StrictLoadHook
+
+# Saves some megabytes after every iteration until it is killed.
+ENDLESS = """
+import sys
+sys.path[:0] = {paths}
+from tiny_training import Net, tiny_runner
+hook = dict(interval=1, max_keep_ckpts=1)
+runner = tiny_runner({work_dir!r}, 10**6, Net(width=300_000), hook=hook, resume='auto')
+print('ready', flush=True)
+runner.train()
+"""
+
+
+def files(folder):
+    """Names of the files in a work dir, without the dumped config."""
+    return sorted(p.name for p in Path(folder).iterdir() if p.is_file() and p.suffix != '.py')
+
+
+def newest_number(folder):
+    numbers = [int(m[1]) for name in files(folder) if (m := re.fullmatch(r'iter_(\d+)\.pth', name))]
+    return max(numbers, default=0)
+
+
+def test_killed_training_can_always_be_resumed(tmp_path, repo):
+    """One training, killed again and again at random moments, loses at most the step that it was saving."""
+    paths = [str(Path(__file__).parent), str(repo)]
+    code = ENDLESS.format(paths=paths, work_dir=str(tmp_path))
+    reached = 0
+    for attempt in range(3):
+        with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+            deadline = time.monotonic() + 60
+            while newest_number(tmp_path) < reached + 3 and run.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(random.Random(attempt).random() * 0.1)
+            assert run.poll() is None, run.stdout.read().decode()
+            os.kill(run.pid, signal.SIGKILL)
+        path, problems = newest_checkpoint(tmp_path)
+        assert not problems
+        saved = load_file(path)['meta']['iter']
+        assert saved >= max(reached + 3, newest_number(tmp_path) - 1)
+        reached = saved
+
+
+@pytest.mark.parametrize('best', [False, True])
+def test_old_files_go_last(best, tmp_path, monkeypatch):
+    """When the disk refuses the third checkpoint, the second and all that points to it are still there."""
+    runner = tiny_runner(tmp_path, 4, hook=dict(interval=1, max_keep_ckpts=1, save_best='mIoU' if best else None))
+    hook = next(h for h in runner.hooks if isinstance(h, CheckpointHook))
+    saved = []
+    real = Runner.save_checkpoint
+
+    def failing(self, out_dir, filename, *args, **kwargs):
+        if len(saved) == (4 if best else 2):
+            raise OSError(28, 'No space left on device')
+        saved.append(filename)
+        real(self, out_dir, filename, *args, **kwargs)
+
+    monkeypatch.setattr(Runner, 'save_checkpoint', failing)
+    if best:  # two validations: each writes a best checkpoint and renews the latest
+        runner.train_loop.run_iter = run_then(runner.train_loop, hook, (10, 20, 30, 40))
+    with pytest.raises(OSError, match='No space left'):
+        runner.train()
+    left = files(tmp_path)
+    newest = newest_number(tmp_path)
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / f'iter_{newest}.pth')
+    assert 'optimizer' in load_file(tmp_path / f'iter_{newest}.pth')
+    if best:
+        assert any(name.startswith('best_mIoU') for name in left), left
+        for name in left:
+            if name.endswith('.pth'):
+                load_file(tmp_path / name)
+
+
+def run_then(loop, hook, scores):
+    """Run an iteration and report a validation with the next score."""
+    scores = iter(scores)
+    run_iter = loop.run_iter
+
+    def run(data_batch):
+        run_iter(data_batch)
+        hook.after_val_epoch(loop.runner, dict(mIoU=next(scores)))
+
+    return run
+
+
+def test_best_checkpoint_is_replaced(tmp_path):
+    runner = tiny_runner(tmp_path, 3, hook=dict(interval=1, max_keep_ckpts=1, save_best='mIoU'))
+    hook = next(h for h in runner.hooks if isinstance(h, CheckpointHook))
+    runner.train_loop.run_iter = run_then(runner.train_loop, hook, (20, 30, 10))
+    runner.train()
+    assert [f for f in files(tmp_path) if f.endswith('.pth')] == ['best_mIoU_iter_2.pth', 'iter_3.pth']
+    assert load_file(tmp_path / 'iter_3.pth')['message_hub']['runtime_info']['best_score'] == 30
+
+
+def test_kept_files_and_interval(tmp_path):
+    tiny_runner(tmp_path / 'a', 8, hook=dict(interval=3, max_keep_ckpts=2)).train()
+    assert files(tmp_path / 'a') == ['iter_6.pth', 'iter_8.pth', 'last_checkpoint']
+    tiny_runner(tmp_path / 'b', 8).train()  # no validation: at the end only
+    assert files(tmp_path / 'b') == ['iter_8.pth', 'last_checkpoint']
+    validated = tiny_runner(tmp_path / 'c', 8)
+    hook = next(h for h in validated.hooks if isinstance(h, CheckpointHook))
+    validated._val_loop = object()
+    hook.before_train(validated)
+    assert hook.interval == 4  # val_interval of the tiny training
+
+
+def test_leftovers_are_removed_at_the_start(tmp_path):
+    (tmp_path / '.iter_3.pth.99.tmp').write_bytes(b'half')
+    tiny_runner(tmp_path, 1).train()
+    assert files(tmp_path) == ['iter_1.pth', 'last_checkpoint']
+
+
+@pytest.mark.parametrize('damage', ['missing', 'cut', 'empty pointer', 'no pointer', 'moved'])
+def test_resume_takes_the_newest_readable(damage, tmp_path):
+    folder = tmp_path / 'run'
+    tiny_runner(folder, 3, hook=dict(interval=1)).train()
+    last = folder / 'iter_3.pth'
+    expected = 2
+    if damage == 'missing':
+        last.unlink()
+    elif damage == 'cut':
+        last.write_bytes(last.read_bytes()[:-500])
+    else:
+        expected = 3
+        if damage == 'empty pointer':
+            (folder / 'last_checkpoint').write_text('')
+        elif damage == 'no pointer':
+            (folder / 'last_checkpoint').unlink()
+        else:
+            folder = folder.rename(tmp_path / 'moved')
+    runner = tiny_runner(folder, 5, resume=True)
+    runner.train()
+    assert len(runner.model.seen) == 5 - expected
+
+
+def test_resume_with_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no readable checkpoint in .*leave --resume out'):
+        tiny_runner(tmp_path / 'a', resume=True).train()
+    runner = tiny_runner(tmp_path / 'b', max_iters=1, resume='auto')
+    messages = []
+    runner.logger.warning = messages.append
+    runner.train()
+    assert any('NOTHING TO RESUME' in m for m in messages)
+    assert len(runner.model.seen) == 1
+
+
+def test_weights_alone_are_not_resumed(tmp_path):
+    torch.save(Net().state_dict(), tmp_path / 'iter_9.pth')
+    path, problems = newest_checkpoint(tmp_path)
+    assert path is None and 'holds weights only' in problems[0]
+
+
+class TestStrictLoad:
+    def test_load_from_and_resume_refuse_other_weights(self, tmp_path):
+        tiny_runner(tmp_path / 'a', 1).train()
+        source = str(tmp_path / 'a/iter_1.pth')
+        for resume in (False, True):
+            runner = tiny_runner(tmp_path / 'b', 2, model=Net(width=5), load_from=source, resume=resume)
+            with pytest.raises(
+                CheckpointMismatchError, match=r'iter_1\.pth does not fit.*\n.*\n.*layer.*file \(4, 2\)'
+            ):
+                runner.train()
+
+    def test_right_weights_pass_with_and_without_wrappers(self, tmp_path):
+        state = Net().state_dict()
+
+        class TTA(BaseTTAModel):
+            def merge_preds(self, data_samples_list):
+                raise NotImplementedError
+
+        runner = tiny_runner(tmp_path, 1, load_from='somewhere.pth')
+        hook = StrictLoadHook()
+        hook.after_load_checkpoint(runner, dict(state_dict={f'module.{k}': v for k, v in state.items()}))
+        runner.model = TTA(module=Net())
+        hook.after_load_checkpoint(runner, dict(state))
+        del state['layer.weight']
+        with pytest.raises(CheckpointMismatchError, match='1 parameters are missing'):
+            hook.after_load_checkpoint(runner, dict(state_dict=state))
+
+    def test_priority_comes_before_ema(self):
+        from mmengine.hooks import EMAHook
+        from mmengine.runner.priority import get_priority
+
+        assert get_priority(StrictLoadHook.priority) < get_priority(EMAHook.priority)
+        assert HOOKS.get('mmseg.StrictLoadHook') is StrictLoadHook

@@ -1,0 +1,75 @@
+"""A training that takes milliseconds, for tests that resume, kill and compare."""
+
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+
+class Points(Dataset):
+    """Points whose 'augmentation' draws from all three generators."""
+
+    metainfo = dict(classes=('a', 'b'))
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        noise = np.random.rand() + random.random() + float(torch.rand(()))
+        return dict(inputs=np.array([index, noise], dtype=np.float32), index=index)
+
+
+class Net(BaseModel):
+    """A layer with dropout and batch norm."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.layer = nn.Linear(2, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.seen = []
+
+    def forward(self, inputs, index, mode='tensor'):
+        x = F.dropout(self.norm(self.layer(torch.from_numpy(np.stack(inputs)))), 0.5, self.training)
+        if mode == 'loss':
+            self.seen.append([int(i) for i in index])
+            return dict(loss=x.square().mean() + x.mean())
+        return [x]
+
+
+def tiny_runner(work_dir, max_iters=8, model=None, seed=1, workers=0, hook=None, sampler='ResumableSampler', **kwargs):
+    """A runner without validation; `hook` are arguments of the checkpoint hook."""
+    import mmseg_deeplab  # noqa: F401
+
+    default_hooks = dict(
+        checkpoint=dict(type='CrashSafeCheckpointHook', **(hook or {})),
+        strict_load=dict(type='StrictLoadHook'),
+    )
+    default_hooks.update(kwargs.pop('default_hooks', {}))
+    loader = dict(
+        batch_size=3,
+        num_workers=workers,
+        dataset=Points(),
+        sampler=dict(type=sampler, shuffle=True),
+    )
+    return Runner(
+        model=model or Net(),
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=False, max_iters=max_iters, val_interval=4),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
+        param_scheduler=dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=20),
+        default_hooks=default_hooks,
+        custom_hooks=kwargs.pop('custom_hooks', [dict(type='ExactResumeHook')]),
+        default_scope='mmseg',
+        log_level='WARNING',
+        randomness=dict(seed=seed),
+        experiment_name=f'tiny_{random.SystemRandom().random()}',
+        cfg=ConfigDict(),
+        **kwargs,
+    )
