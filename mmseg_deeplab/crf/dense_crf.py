@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from . import pruning, pydensecrf
+from . import mean_field, pruning, pydensecrf
 from .inputs import like, to_image, to_scores, to_unary
 from .kernels import make_kernel
 
@@ -101,45 +102,39 @@ class DenseCRF:
             ValueError: sizes that do not match, an image that is not uint8, NaN, negative or zero classes,
                 compatibilities for another number of classes, standard deviations too small for this size.
         """
-        for state in self._run(image, scores):  # noqa: B007 the last one counts
-            pass
-        return state()
+        problems = self._problems(image, scores)
+        on_gpu = self.backend != 'pydensecrf' and all(problem.image.is_cuda for problem in problems)
+        results = []
+        # All at once fills a GPU; a CPU is faster with less in its cache.
+        for batch in [problems] if on_gpu else [[problem] for problem in problems]:
+            for qs in self._states(batch):  # noqa: B007 the last one counts
+                pass
+            results += [problem.result(q) for problem, q in zip(batch, qs, strict=True)]
+        return results if isinstance(image, list | tuple) else results[0]
 
     def steps(self, image, scores) -> Iterator:
         """Yields the probabilities after 0, 1, ... `iterations` updates; arguments and errors as in a call."""
-        return (state() for state in self._run(image, scores))
+        problems = self._problems(image, scores)
+        for qs in self._states(problems):
+            results = [problem.result(q) for problem, q in zip(problems, qs, strict=True)]
+            yield results if isinstance(image, list | tuple) else results[0]
 
-    def _run(self, image, scores):
-        """Yields after every update a function that returns the probabilities, valid until the next update."""
-        single = not isinstance(image, list | tuple)
-        images, originals = ([image], [scores]) if single else (list(image), list(scores))
-        if len(images) != len(originals):
-            raise ValueError(f'{len(images)} images, but scores for {len(originals)}')
-        problems = []
-        for i, (image, scores) in enumerate(zip(images, originals, strict=True)):
-            images[i], unary = self._prepare(image, scores, '' if single else f' {i}')
-            problems.append(pruning.Pruned(unary, self.kernels, self.prune))
-        backend = pydensecrf
-        states = backend.mean_field(
-            images,
-            [problem.unary for problem in problems],
-            [problem.kernels for problem in problems],
-            self.iterations,
-            self.normalization,
-        )
-        for qs in states:
+    def _problems(self, image, scores) -> list[_Problem]:
+        if not isinstance(image, list | tuple):
+            return [self._problem(image, scores, '')]
+        if not isinstance(scores, list | tuple) or len(image) != len(scores):
+            got = f'{len(scores)} of them' if isinstance(scores, list | tuple) else type(scores).__name__
+            raise ValueError(f'{len(image)} images in a list, but the {self.input} are {got}: give a list as long')
+        problems = [self._problem(*each, f' {i}') for i, each in enumerate(zip(image, scores, strict=True))]
+        devices = {str(problem.image.device) for problem in problems}
+        if len(devices) > 1:
+            raise ValueError(
+                f'the {self.input} of one batch lie on {", ".join(sorted(devices))}: move them to one device'
+            )
+        return problems
 
-            def probabilities(qs=qs):
-                results = [
-                    like(problem.restore(q).reshape(original.shape).clone(), original)
-                    for q, problem, original in zip(qs, problems, originals, strict=True)
-                ]
-                return results[0] if single else results
-
-            yield probabilities
-
-    def _prepare(self, image, scores, number: str) -> tuple[Tensor, Tensor]:
-        image = to_image(image, f'image{number}')
+    def _problem(self, image, scores, number: str) -> _Problem:
+        original, image = scores, to_image(image, f'image{number}')
         scores = to_scores(scores, self.input, f'{self.input}{number and " of image"}{number}')
         height, width, _ = image.shape
         if scores.shape[1:] != (height, width):
@@ -150,4 +145,26 @@ class DenseCRF:
         for kernel in self.kernels:
             kernel.check_classes(len(scores))
             kernel.check_keys(height, width)
-        return image.to(scores.device), to_unary(scores, self.input, self.clip)
+        unary = to_unary(scores, self.input, self.clip)
+        return _Problem(image.to(scores.device), pruning.Pruned(unary, self.kernels, self.prune), original)
+
+    def _states(self, problems: list[_Problem]) -> Iterator[list[Tensor]]:
+        backend = pydensecrf if self.backend == 'pydensecrf' else mean_field
+        return backend.mean_field(
+            [problem.image for problem in problems],
+            [problem.pruned.unary for problem in problems],
+            [problem.pruned.kernels for problem in problems],
+            self.iterations,
+            self.normalization,
+        )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    image: Tensor
+    pruned: pruning.Pruned
+    original: object
+
+    def result(self, q: Tensor):
+        """The state (C, N) as probabilities of the caller's type; a copy, for the next step overwrites the state."""
+        return like(self.pruned.restore(q).reshape(self.original.shape).clone(), self.original)
