@@ -72,12 +72,17 @@ def complexity(model: nn.Module, shape: tuple[int, int] = (513, 513), space_to_b
         model.eval()(torch.zeros(1, 3, *shape, device=device))
     model.train(training)
     rows = []
-    for name, module in model.named_modules():
+    for name, module in reversed(list(model.named_modules())):
         key = f'{type(model).__name__}.{name}' if name else type(model).__name__
         parameters = sum(p.numel() for p in module.parameters())
+        if key not in count.multiply_adds:
+            # MMSegmentation calls a head's `forward` itself, which the tracker does not see: it is its parts.
+            for child, _ in module.named_children():
+                count.multiply_adds[key] += count.multiply_adds[f'{key}.{child}']
+                count.activations[key] += count.activations[f'{key}.{child}']
         if parameters or count.multiply_adds[key]:
             rows.append(Complexity(name, parameters, count.multiply_adds[key], count.activations[key]))
-    return rows
+    return rows[::-1]
 
 
 def format_complexity(rows: list[Complexity], depth: int = 3) -> str:

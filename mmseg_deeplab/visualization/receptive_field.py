@@ -267,13 +267,16 @@ def draw_fields(columns: list[tuple[str, Field, np.ndarray, np.ndarray]], unit: 
     return figure
 
 
-def inspect_fields(model: nn.Module, size: int = 513, trained: bool = False) -> tuple[list[Layer], Figure]:
-    """Layers and picture of the backbone's field on the image and of its atrous units' field on their input.
+def inspect_fields(
+    model: nn.Module, size: int = 513, trained: bool = False, start: str | None = None
+) -> tuple[list[Layer], Figure]:
+    """Layers and picture of the backbone's field on the image and of its last units' field on their input.
 
     Args:
         model: Segmentor.
         size: Side of the noise images, in pixels.
         trained: Whether its weights are; if not, batch norm is calibrated first.
+        start: Module at which the second column starts; the first unit with a rate if None.
     """
     layers, fields = trace_fields(model, (size, size))
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -282,11 +285,10 @@ def inspect_fields(model: nn.Module, size: int = 513, trained: bool = False) -> 
         calibrate_batch_norm(model, images)
     linear = connections(model)
     columns = [('backbone, on the image', fields['backbone'], '')]
-    stage = atrous_stage(layers)
+    stage = start or atrous_stage(layers)
     if stage:
-        columns.append(
-            (f'atrous units, on the input of {stage}', trace_fields(model, start=stage)[1]['backbone'], stage)
-        )
+        field = trace_fields(model, (size, size), stage)[1]['backbone']
+        columns.append((f'backbone, on the cells that enter {stage.removeprefix("backbone.")}', field, stage))
     drawn = []
     for title, field, start in columns:
         print_log(f'Measuring: {title}', 'current')

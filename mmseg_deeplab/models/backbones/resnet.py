@@ -41,6 +41,8 @@ class DeepLabResNet(DeepLabBackbone):
         strided_conv: Which convolution of that unit strides: '3x3' in torchvision and TensorFlow, '1x1' in the
             ResNet paper and all Caffe models. The default is the one of DeepLab v3's release.
         rate_of_lost_stride: 'new' for the Caffe models of v2, where all units of a block share a rate; see `atrous`.
+            It belongs to strided_conv='1x1' as 'old' does to '3x3': only so are dense features those of a coarser
+            output stride.
         ceil_mode: Ceil-mode pooling, as in Caffe; differs from floor mode on even sizes.
         norm_cfg: Normalisation layer.
     """

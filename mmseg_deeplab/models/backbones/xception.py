@@ -45,27 +45,26 @@ class XceptionBlock(nn.Module):
 
     Args:
         rates: Rate of each separable convolution.
-        last: Whether this is the exit flow's last block. That one has no shortcut, and its ReLUs are inside the
-            separable convolutions, after each batch norm; in all others one ReLU is before each separable convolution.
+        skip: 'conv', 'sum' or 'none', as the release calls them. 'none' is the exit flow's last block, whose ReLUs are
+            inside the separable convolutions, after each batch norm; elsewhere one is before each separable convolution.
     """
 
     def __init__(
-        self, in_channels: int, widths: Sequence[int], stride: int, rates: Sequence[int], norm_cfg: dict, last: bool
+        self, in_channels: int, widths: Sequence[int], stride: int, rates: Sequence[int], norm_cfg: dict, skip: str
     ):
         super().__init__()
         self.shortcut = None
-        if not last:
-            # Where channels and stride stay, the input itself is added.
+        if skip == 'conv':
+            self.shortcut = conv_bn_relu(in_channels, widths[-1], 1, stride=stride, norm_cfg=norm_cfg, act_cfg=None)
+        elif skip == 'sum':
             self.shortcut = nn.Identity()
-            if in_channels != widths[-1] or stride != 1:
-                self.shortcut = conv_bn_relu(in_channels, widths[-1], 1, stride=stride, norm_cfg=norm_cfg, act_cfg=None)
         self.stack = nn.Sequential()
         for i, (before, after, rate) in enumerate(zip((in_channels, *widths), widths, rates, strict=False), start=1):
-            if not last:
+            if skip != 'none':
                 # Not in place: shortcut and low-level features need what comes before it.
                 self.stack.add_module(f'act{i}', nn.ReLU())
             self.stack.add_module(
-                f'conv{i}', SeparableConv(before, after, stride if i == 3 else 1, rate, norm_cfg, relu=last)
+                f'conv{i}', SeparableConv(before, after, stride if i == 3 else 1, rate, norm_cfg, relu=skip == 'none')
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,10 +118,12 @@ class AlignedXception(DeepLabBackbone):
         )
         self.blocks = nn.Sequential()
         channels = 64
-        for i, ((widths, _), (stride, rate)) in enumerate(zip(rows, plan, strict=True)):
+        for i, ((widths, nominal), (stride, rate)) in enumerate(zip(rows, plan, strict=True)):
             last = i == len(rows) - 1
             rates = multi_grid_rates(rate, multi_grid, 3) if last else [rate] * 3
-            self.blocks.append(XceptionBlock(channels, widths, stride, rates, norm_cfg, last))
+            # By the nominal stride: a block that lost it keeps its weights.
+            skip = 'none' if last else 'conv' if nominal > 1 or channels != widths[-1] else 'sum'
+            self.blocks.append(XceptionBlock(channels, widths, stride, rates, norm_cfg, skip))
             channels = widths[-1]
         self.low_level_block = [i for i, stride in enumerate(strides) if stride == 2][1]
         self.flow_ends = (len(entry) - 1, len(entry) + repeats - 1, len(rows) - 1)

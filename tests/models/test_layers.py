@@ -1,0 +1,83 @@
+"""ASPP against a plain forward pass that follows the paper step by step."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from model_helpers import randomize
+from torch import nn
+
+from mmseg_deeplab.models.layers import ASPP, conv_bn_relu, separable_conv_bn_relu
+
+
+def _plain_aspp(aspp: ASPP, x: torch.Tensor) -> torch.Tensor:
+    """v3, section 3.3: every branch at full size, one concatenation, one projection."""
+    maps = []
+    for bins, conv in zip(aspp.pool_bins, aspp.pooled, strict=True):
+        pooled = conv(F.adaptive_avg_pool2d(x, bins))
+        maps.append(F.interpolate(pooled, x.shape[2:], mode='bilinear', align_corners=True))
+    maps += [branch(x) for branch in aspp.branches]
+    return aspp.project(torch.cat(maps, dim=1))
+
+
+@pytest.mark.parametrize('pool_bins', [(), (1,), (1, 2, 4)])
+@pytest.mark.parametrize('separable', [False, True])
+@pytest.mark.parametrize('rates', [(), (2, 4)])
+def test_aspp_is_the_concatenation_of_its_branches(pool_bins, separable, rates):
+    aspp = randomize(ASPP(12, 8, rates, pool_bins, separable)).eval()
+    x = torch.randn(2, 12, 9, 11)
+    out = aspp(x)
+    assert out.shape == (2, 8, 9, 11)
+    torch.testing.assert_close(out, _plain_aspp(aspp, x), atol=1e-5, rtol=1e-4)
+
+
+def test_aspp_has_the_branches_of_the_paper():
+    aspp = ASPP(2048, 256, (6, 12, 18))
+    convs = [branch.conv for branch in aspp.branches]
+    assert [conv.kernel_size for conv in convs] == [(1, 1), (3, 3), (3, 3), (3, 3)]
+    assert [conv.dilation[0] for conv in convs] == [1, 6, 12, 18]
+    assert aspp.project.conv.weight.shape == (256, 1280, 1, 1)
+    assert not any(conv.bias is not None for conv in convs)
+
+
+def test_a_separable_convolution_has_batch_norm_and_relu_after_both_parts():
+    block = separable_conv_bn_relu(4, 6, 3, rate=2)
+    assert (block.depthwise_conv.conv.groups, block.depthwise_conv.conv.dilation) == (4, (2, 2))
+    kinds = [type(m).__name__ for m in block.modules() if not list(m.children())]
+    assert kinds == ['Conv2d', 'BatchNorm2d', 'ReLU', 'Conv2d', 'BatchNorm2d', 'ReLU']
+
+
+@pytest.mark.parametrize('rate', [1, 3])
+@pytest.mark.parametrize('kernel', [1, 3])
+def test_convolutions_keep_the_size(kernel, rate):
+    for make in (conv_bn_relu, separable_conv_bn_relu):
+        assert make(3, 5, kernel, rate)(torch.randn(2, 3, 8, 9)).shape == (2, 5, 8, 9)
+
+
+def test_dropout_follows_the_projection_in_training_only():
+    aspp = randomize(ASPP(4, 8, (2,), dropout_ratio=0.5))
+    x = torch.randn(2, 4, 9, 9)
+    assert isinstance(aspp.dropout, nn.Dropout)
+    aspp.train()
+    kept = aspp(x) != 0
+    aspp.dropout.p = 0.0
+    positive = aspp(x) != 0
+    assert 0.4 < kept[positive].float().mean() < 0.6
+    aspp.eval()
+    aspp.dropout.p = 0.5
+    torch.testing.assert_close(aspp(x), aspp(x))
+
+
+def test_training_on_one_image_says_what_to_do():
+    aspp = ASPP(4, 8, (2,)).train()
+    with pytest.raises(ValueError, match=r'at least 2 images per device, or freeze batch norm .*pool_bins=\(\)'):
+        aspp(torch.randn(1, 4, 9, 9))
+    for conv in aspp.pooled:
+        conv.norm.eval()
+    aspp(torch.randn(1, 4, 9, 9))  # frozen batch norm can
+    ASPP(4, 8, (2,), pool_bins=()).train()(torch.randn(1, 4, 9, 9))
+    ASPP(4, 8, (2,), pool_bins=(2,)).train()(torch.randn(1, 4, 9, 9))  # four values are enough
+
+
+def test_pool_bins_must_be_positive():
+    with pytest.raises(ValueError, match='pool_bins'):
+        ASPP(4, 8, (2,), pool_bins=(0,))
