@@ -3,6 +3,14 @@
 from . import hooks
 from .amp import CPUAmpOptimWrapper
 from .exact_resume import ExactResumeHook, ResumableSampler
+from .optim import DeepLabOptimWrapperConstructor
 from .runner import DeepLabRunner
 
-__all__ = ['CPUAmpOptimWrapper', 'DeepLabRunner', 'ExactResumeHook', 'ResumableSampler', 'hooks']
+__all__ = [
+    'CPUAmpOptimWrapper',
+    'DeepLabOptimWrapperConstructor',
+    'DeepLabRunner',
+    'ExactResumeHook',
+    'ResumableSampler',
+    'hooks',
+]

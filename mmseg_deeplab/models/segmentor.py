@@ -153,7 +153,7 @@ class DeepLab(EncoderDecoder):
         for scale, part in zip(self.multi_scale_inputs, logits, strict=True):
             part = part if (1 / scale).is_integer() else self._zoom(part, logits[0].shape[2:])
             part_losses = self.decode_head.loss_by_feat(part, data_samples)
-            part_losses.pop('acc_seg')
+            part_losses.pop('acc_seg', None)
             losses.update(add_prefix(part_losses, f'decode_x{scale:g}'))
         return losses
 

@@ -1,4 +1,4 @@
-"""VGG-16 with atrous convolution (v1, section 3.1; v2, section 4.1)."""
+"""VGG-16 with atrous convolution (v1, section 3.1; v2, section 3.1)."""
 
 from mmseg.registry import MODELS
 from torch import Tensor, nn

@@ -24,7 +24,7 @@ MSC_CHANNELS = 128
 
 @MODELS.register_module()
 class DeepLabV1Head(Stride8Head):
-    """fc6 and fc7, each with ReLU and dropout, and the classifier fc8 (v1, sections 3.1 and 4.2).
+    """fc6 and fc7, each with ReLU and dropout, and the classifier fc8 (v1, section 3.2 and Table 2).
 
     All kernels keep the size of the map. Those of 4x4 have an even rate, so their padding of rate x 3 / 2 (the
     release's 6) is whole and the same on all sides; they have no tap on the cell itself. fc8 is called `conv_seg`, as
@@ -81,7 +81,7 @@ class MScBranch(nn.Module):
 
 @MODELS.register_module()
 class DeepLabV1MScHead(DeepLabV1Head):
-    """The sum of fc8 and of scores from the image and pool1 to pool4 (v1, section 4.1; release).
+    """The sum of fc8 and of scores from the image and pool1 to pool4 (v1, section 4.3; release).
 
     The paper concatenates the branches' features; a classifier on a concatenation is the sum of classifiers on its
     parts. In training each branch strides in its first convolution to the grid of fc8; at test time it does not, its

@@ -1,0 +1,8 @@
+# v1, Table 1: MSc on 4x4, VOC 2012 val, 61.30 mIoU, 65.21 after the CRF.
+_base_ = '../deeplabv1_vgg16_msc_voc.py'
+first_phase = 'work_dirs/deeplabv1_vgg16_4x4_voc/iter_6000.pth'
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint=first_phase)),
+    decode_head=dict(variant='4x4', init_cfg=dict(checkpoint=first_phase)),
+)
+train_dataloader = dict(batch_size=20)

@@ -1,0 +1,4 @@
+# v2, Table 1: LargeFOV on VGG-16, poly policy, batch 30, 10k iterations, 64.90 mIoU on VOC 2012 val (step: 62.25).
+_base_ = '../deeplabv1_vgg16_voc.py'
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False)]
+train_cfg = dict(max_iters=10000)

@@ -1,0 +1,5 @@
+# v2, Table 1: LargeFOV on VGG-16, poly policy, batch 10, 20k iterations, 65.88 mIoU on VOC 2012 val (step: 62.25).
+_base_ = '../deeplabv1_vgg16_voc.py'
+param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False)]
+train_cfg = dict(max_iters=20000)
+train_dataloader = dict(batch_size=10)

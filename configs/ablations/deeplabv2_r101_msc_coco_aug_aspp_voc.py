@@ -1,0 +1,7 @@
+# v2, table of ResNet-101 components on VOC 2012 val: with ASPP, 76.35 mIoU.
+# Starts from kazuto's deeplabv1_resnet101-coco.pth: tools/convert_checkpoint.py --from kazuto
+_base_ = '../deeplabv2_r101_voc.py'
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint='checkpoints/deeplabv1_resnet101-coco.pth', prefix='backbone')),
+    decode_head=dict(rates=(6, 12, 18, 24)),
+)

@@ -1,0 +1,3 @@
+# v2, table of VGG-16 heads on VOC 2012 val: LargeFOV, 65.76 mIoU, 69.84 after the CRF.
+_base_ = '../deeplabv2_vgg16_voc.py'
+model = dict(decode_head=dict(rates=(12,)))

@@ -1,0 +1,13 @@
+# v1, Tables 1 and 2: fc6 of 7x7 on VOC 2012 val, 64.38 mIoU, 67.64 after the CRF.
+# fc6 and fc7 from random weights: vgg16_20M holds those of LargeFOV only.
+_base_ = [
+    '_base_/models/deeplabv1_vgg16.py',
+    '_base_/datasets/voc12_aug_v1.py',
+    '_base_/schedules/step_6k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=(513, 513))),
+    decode_head=dict(num_classes=_base_.num_classes, variant='7x7', init_cfg=None),
+)
+train_dataloader = dict(batch_size=20)

@@ -1,0 +1,11 @@
+# BiSeNet (1808.00897), table of CamVid: DeepLab-LargeFOV, 61.6 mIoU on the test split.
+_base_ = [
+    '_base_/models/deeplabv1_vgg16.py',
+    '_base_/datasets/camvid.py',
+    '_base_/schedules/step_6k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
+    decode_head=dict(num_classes=_base_.num_classes),
+)

@@ -1,0 +1,8 @@
+# v1, Table 1: MSc-LargeFOV on VOC 2012 val, 64.21 mIoU, 68.70 after the CRF.
+# The second phase: only the MSc branches learn, on top of the result of the first, deeplabv1_vgg16_voc.py.
+_base_ = './deeplabv1_vgg16_voc.py'
+first_phase = 'work_dirs/deeplabv1_vgg16_voc/iter_6000.pth'
+model = dict(
+    backbone=dict(frozen=True, init_cfg=dict(checkpoint=first_phase)),
+    decode_head=dict(type='DeepLabV1MScHead', frozen=True, init_cfg=dict(checkpoint=first_phase)),
+)

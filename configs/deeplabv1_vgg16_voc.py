@@ -1,0 +1,11 @@
+# v1, Table 1: LargeFOV on VOC 2012 val, 62.25 mIoU, 67.64 after the CRF.
+_base_ = [
+    '_base_/models/deeplabv1_vgg16.py',
+    '_base_/datasets/voc12_aug_v1.py',
+    '_base_/schedules/step_6k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=(513, 513))),
+    decode_head=dict(num_classes=_base_.num_classes),
+)

@@ -1,0 +1,11 @@
+# v2, PASCAL-Context val: ResNet-101, COCO, ASPP, 44.7 mIoU, 45.7 after the CRF; from COCO as deeplabv2_r101_voc.py.
+_base_ = [
+    '_base_/models/deeplabv2_r101.py',
+    '_base_/datasets/pascal_context.py',
+    '_base_/schedules/poly_20k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=(513, 513))),
+    decode_head=dict(num_classes=_base_.num_classes),
+)
