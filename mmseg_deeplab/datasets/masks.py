@@ -80,3 +80,9 @@ def read_colour_mask(
 def read_lines(path: Path) -> list[str]:
     """The stripped non-empty lines of a text file."""
     return [line.strip() for line in Path(path).read_text(encoding='utf-8').splitlines() if line.strip()]
+
+
+def write_classes(path: Path, classes: Classes) -> None:
+    """Write a classes file that `read_classes` reads."""
+    rows = [*zip(classes.names, classes.palette, strict=True), *(('void', colour) for colour in classes.void_colours)]
+    write_lines(path, [f'{name}, {r}, {g}, {b}' for name, (r, g, b) in rows])

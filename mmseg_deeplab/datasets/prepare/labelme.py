@@ -1,0 +1,70 @@
+"""Polygons drawn with labelme to index masks, in the tree of ImageMaskFolder."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..classes_file import VOID_NAMES, Classes, read_classes
+from ..masks import write_classes
+from ..palette import voc_palette
+from .runner import Job, Plan
+
+VOID = ('__ignore__', *VOID_NAMES)
+BACKGROUND = ('_background_', 'background')
+
+
+def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
+    """Source: .json files of labelme beside their images, in any folders below `src`.
+
+    Without a `classes` file the classes are the labels met, in alphabetical order after the background (0). Later
+    shapes cover earlier ones, as labelme draws them; shapes named __ignore__ or void become 255.
+    """
+    files = sorted(src.rglob('*.json'))
+    contents = {path: json.loads(path.read_text(encoding='utf-8')) for path in files}
+    contents = {path: content for path, content in contents.items() if 'shapes' in content}
+    if not contents:
+        raise FileNotFoundError(f'{src} holds no .json file of labelme')
+    if classes:
+        table = read_classes(classes)
+    else:
+        labels = {shape['label'] for content in contents.values() for shape in content['shapes']}
+        names = ('background', *sorted(labels - {*VOID, *BACKGROUND}))
+        table = Classes(names, tuple(voc_palette(len(names))))
+    jobs, links = [], {}
+    for path, content in contents.items():
+        image = path.parent / content['imagePath'].replace('\\', '/')
+        name = path.relative_to(src).with_suffix('')
+        jobs.append(Job(draw, (path, table), dst / f'masks/{name}.png'))
+        links[dst / f'images/{name}{image.suffix}'] = image
+    return Plan(classes=table.names, jobs=jobs, links=links, finish=lambda: write_classes(dst / 'classes.txt', table))
+
+
+def draw(path: Path, classes: Classes) -> np.ndarray:
+    """The mask of a labelme file, uint8 (H, W): the background's index (0 if it is no class) where nothing is drawn."""
+    content = json.loads(path.read_text(encoding='utf-8'))
+    indices = {name: index for index, name in enumerate(classes.names)}
+    indices |= dict.fromkeys(VOID, 255)
+    indices |= {name: next((indices[b] for b in BACKGROUND if b in indices), 0) for name in BACKGROUND}
+    mask = np.full((content['imageHeight'], content['imageWidth']), indices['background'], np.uint8)
+    for shape in content['shapes']:
+        if shape['label'] not in indices:
+            raise ValueError(f'label {shape["label"]!r} is not in the classes file: {", ".join(classes.names)}')
+        _fill(mask, shape, indices[shape['label']])
+    return mask
+
+
+def _fill(mask: np.ndarray, shape: dict, index: int) -> None:
+    kind = shape.get('shape_type') or 'polygon'
+    points = np.array(shape['points'])
+    if kind == 'polygon':
+        cv2.fillPoly(mask, [np.round(points).astype(np.int32)], index)
+    elif kind == 'rectangle':
+        low, high = np.round([points.min(0), points.max(0)]).astype(int).tolist()
+        cv2.rectangle(mask, low, high, index, cv2.FILLED)
+    elif kind == 'circle':  # centre and a point of the edge
+        radius = int(round(np.hypot(*(points[1] - points[0]))))
+        cv2.circle(mask, np.round(points[0]).astype(int).tolist(), radius, index, cv2.FILLED)
+    else:
+        raise ValueError(f'shape_type {kind!r} has no area; polygon, rectangle and circle are filled')

@@ -1,0 +1,183 @@
+"""What the preparations share: a plan of small jobs, run in parallel, resumable, each file written atomically."""
+
+import multiprocessing
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from mmengine.utils import ProgressBar
+
+from ..masks import read_mask, write_lines, write_mask
+
+
+@dataclass(frozen=True)
+class Job:
+    """One mask: `make(*args)` returns (H, W) indices, or a pair of them and a Counter of unknown values, or None.
+
+    `make` is a function of a module (it travels to other processes). Without `output` the mask is only counted.
+    """
+
+    make: Callable
+    args: tuple
+    output: Path | None = None
+
+
+@dataclass
+class Plan:
+    """What to do for one dataset: masks to make, files and folders to link, lists to write."""
+
+    classes: Sequence[str]
+    jobs: list[Job]
+    links: dict[Path, Path] = field(default_factory=dict)  # new path: source
+    lists: dict[Path, list[str]] = field(default_factory=dict)
+    first_index: int = 0  # of the first class in the masks; 1 where 0 is void (reduce_zero_label)
+    finish: Callable[[], None] | None = None
+
+
+@dataclass
+class Summary:
+    """Pixels of each label value 0..255, images of each, unknown values met, jobs skipped because already done."""
+
+    plan: Plan
+    pixels: np.ndarray
+    images: np.ndarray
+    unknown: Counter
+    done: int = 0
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        total = max(1, self.pixels.sum())
+        width = max(len(name) for name in [*self.plan.classes, 'void and others'])
+        lines = [f'{self.done} masks ({self.skipped} were there already)', f'{"class":{width}}   pixels   images']
+        first = self.plan.first_index
+        rows = [(name, slice(first + i, first + i + 1)) for i, name in enumerate(self.plan.classes)]
+        for name, place in rows:
+            share, images = self.pixels[place].sum() / total, self.images[place].sum()
+            lines.append(f'{name:{width}}  {share:7.2%}  {images:7d}')
+        others = total - self.pixels[first : first + len(rows)].sum()
+        lines.append(f'{"void and others":{width}}  {others / total:7.2%}')
+        lines += [f'empty lists: {path}' for path, names in self.plan.lists.items() if not names]
+        if self.unknown:
+            lines.append(f'{len(self.unknown)} unknown values became void ({sum(self.unknown.values()) / total:.2%}):')
+            lines += [f'  {value}: {count} pixels' for value, count in self.unknown.most_common(10)]
+            if self.skipped:
+                lines.append('  (not counting masks that were there already)')
+        return '\n'.join(lines)
+
+
+def execute(plan: Plan, src: Path, dst: Path, workers: int | None = None, copy: bool = False) -> Summary:
+    """Carry out a plan. Masks that exist are kept (each was written whole), so an interrupted run continues.
+
+    Images are linked, or copied with `copy`. The source is only read. A job that fails does not stop the others;
+    ValueError in the end names the first files and reasons.
+    """
+    check_apart(src, dst)
+    for new, old in plan.links.items():
+        place(old, new, copy)
+    summary = Summary(plan, np.zeros(256, np.int64), np.zeros(256, np.int64), Counter())
+    failures = []
+    bar = ProgressBar(len(plan.jobs))
+    with _mapper(workers) as run:
+        for counts, unknown, skipped, failure in run(run_job, plan.jobs):
+            bar.update()
+            if failure:
+                failures.append(failure)
+            elif counts is not None:
+                summary.pixels += counts
+                summary.images += counts > 0
+                summary.unknown.update(unknown)
+                summary.done += 1
+                summary.skipped += skipped
+    print()
+    if failures:
+        shown = '\n  '.join(failures[:5])
+        raise ValueError(f'{len(failures)} of {len(plan.jobs)} masks failed; the others are done:\n  {shown}')
+    for path, names in plan.lists.items():
+        write_lines(path, names)
+    if plan.finish:
+        plan.finish()
+    return summary
+
+
+def run_job(job: Job) -> tuple[np.ndarray | None, Counter, bool, str]:
+    """Make one mask: counts of its values (None if the image has none), unknown values, was there, failure."""
+    unknown: Counter = Counter()
+    try:
+        skipped = job.output is not None and job.output.is_file()
+        if skipped:
+            mask = read_mask(job.output)
+        else:
+            mask = job.make(*job.args)
+            if isinstance(mask, tuple):
+                mask, unknown = mask
+            if mask is None:
+                return None, unknown, False, ''
+            if job.output is not None:
+                write_mask(job.output, mask)
+        return np.bincount(mask.ravel(), minlength=256)[:256], unknown, skipped, ''
+    except Exception as error:
+        return None, unknown, False, f'{job.args[0]}: {error}'
+
+
+@contextmanager
+def _mapper(workers: int | None) -> Iterator[Callable[[Callable, Sequence], Iterable]]:
+    workers = min(8, os.cpu_count() or 1) if workers is None else workers
+    if workers <= 1:
+        yield map
+        return
+    context = multiprocessing.get_context('spawn')  # fork is unsafe under threads, and absent elsewhere than Linux
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield lambda function, items: pool.map(function, items, chunksize=8)
+
+
+def place(old: Path, new: Path, copy: bool) -> None:
+    """Link (or copy) a file or folder to a new place, if it is not there yet."""
+    if not old.exists():
+        raise FileNotFoundError(f'{old} is missing from the source')
+    if new.exists():
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    temporary = new.with_name(f'.{new.name}.{os.getpid()}')
+    try:
+        if not copy:
+            try:
+                temporary.symlink_to(old.resolve(), target_is_directory=old.is_dir())
+            except OSError:  # file systems and users without links
+                copy = True
+        if copy:
+            shutil.copytree(old, temporary) if old.is_dir() else shutil.copy2(old, temporary)
+        os.replace(temporary, new)
+    finally:
+        if temporary.is_symlink() or temporary.is_file():
+            temporary.unlink()
+        elif temporary.is_dir():
+            shutil.rmtree(temporary)
+
+
+def check_apart(src: Path, dst: Path) -> None:
+    """ValueError if one of the folders lies in the other: the source is never written to."""
+    src, dst = src.resolve(), dst.resolve()
+    if src == dst or dst.is_relative_to(src) or src.is_relative_to(dst):
+        raise ValueError(
+            f'--dst {dst} and --src {src} must be apart: the source is never changed; choose another --dst'
+        )
+
+
+def find(src: Path, marker: str, what: str) -> Path:
+    """The folder at or below `src` (at most four levels) that contains the relative path `marker`."""
+    if not src.is_dir():
+        raise FileNotFoundError(f'--src {src}: there is no such folder')
+    level = [src]
+    for _ in range(5):
+        for folder in level:
+            if (folder / marker).exists():
+                return folder
+        level = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
+        level = [folder for folder in level if sum(1 for _ in zip(folder.iterdir(), range(2000), strict=False)) < 2000]
+    raise FileNotFoundError(f'{what} is not below {src}: no {marker} found; docs/datasets.md shows the expected tree')
