@@ -1,0 +1,163 @@
+"""The parameter search: its path through the grid, its counts, its state file, its cached cases."""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mmseg_deeplab.crf import DenseCRF
+from mmseg_deeplab.crf.search import GRIDS, Score, Search, coarse_to_fine, load_case, save_case
+
+densecrf = pytest.importorskip('pydensecrf.densecrf')
+
+FIXED = dict(iterations=3, pos_w=3, pos_xy_std=2, backend='pydensecrf')
+CANDIDATES = [dict(bi_w=5, bi_xy_std=10, bi_rgb_std=8), dict(bi_w=2, bi_xy_std=20, bi_rgb_std=20)]
+
+
+@pytest.fixture(scope='module')
+def cases(tmp_path_factory):
+    """Two pictures with a square, its prediction too small and uncertain, and a void row: (image, logits, truth)."""
+    folder = tmp_path_factory.mktemp('cases')
+    rng = np.random.default_rng(0)
+    made = {}
+    for number in range(2):
+        truth = np.zeros((24, 31), np.uint8)
+        truth[6:18, 8 : 20 + number] = 1
+        truth[0] = 255
+        image = np.where(truth[..., None] == 1, [200, 60, 40], [70, 120, 80]) + rng.normal(0, 10, (24, 31, 3))
+        image = image.clip(0, 255).astype(np.uint8)
+        logits = rng.normal(0, 1, (3, 24, 31)).astype(np.float32)
+        logits[0] += 1.5
+        logits[1, 9:15, 11:17] += 5
+        logits[2] -= 30
+        path = folder / f'{number}.npz'
+        save_case(path, image, torch.from_numpy(logits), truth)
+        made[path] = image, logits, truth
+    return made
+
+
+def expected(cases, candidate) -> tuple[float, float]:
+    """Mean IoU and pixel accuracy by pydensecrf itself and set arithmetic on pixels."""
+    truths, labels = [], []
+    for image, logits, truth in cases.values():
+        p = np.exp(logits - logits.max(0)) / np.exp(logits - logits.max(0)).sum(0)
+        if candidate is None:
+            q = p
+        else:
+            crf = densecrf.DenseCRF2D(31, 24, 3)
+            crf.setUnaryEnergy(np.ascontiguousarray(-np.log(p.clip(1e-5, 1)).reshape(3, -1).astype(np.float32)))
+            crf.addPairwiseGaussian(sxy=2, compat=3)
+            crf.addPairwiseBilateral(
+                sxy=candidate['bi_xy_std'], srgb=candidate['bi_rgb_std'], rgbim=image, compat=candidate['bi_w']
+            )
+            q = np.array(crf.inference(3))
+        truths.append(truth.ravel())
+        labels.append(q.reshape(3, -1).argmax(0))
+    truth, label = np.concatenate(truths), np.concatenate(labels)
+    truth, label = truth[truth != 255], label[truth != 255]
+    unions = [((truth == c) | (label == c)).sum() for c in range(3)]
+    ious = [((truth == c) & (label == c)).sum() / union for c, union in enumerate(unions) if union]
+    return float(np.mean(ious)), float((truth == label).mean())
+
+
+def test_scores_are_those_of_the_reference(cases, tmp_path):
+    """Also with half-precision cases on disk, and in worker processes."""
+    candidates = [None, *CANDIDATES]
+    with Search(tmp_path / 'state.jsonl', 3, FIXED, workers=2) as search:
+        scores = search.scores(candidates, list(cases))
+    for candidate, score in zip(candidates, scores, strict=True):
+        assert (score.miou, score.pixel_acc) == pytest.approx(expected(cases, candidate), abs=1e-9)
+        assert score.candidate == candidate
+    assert scores[1].miou > scores[0].miou + 0.02, 'the CRF had nothing to do'
+
+
+def test_only_the_chosen_classes_count(cases, tmp_path):
+    """Class 2 is never there, class 0 is left out: what remains is the IoU of class 1."""
+    score = Search(tmp_path / 'state.jsonl', 3, FIXED, [1, 2]).scores([None], list(cases))[0]
+    hit = sum(((t == 1) & (z.argmax(0) == 1)).sum() for _, z, t in cases.values())
+    union = sum((((t == 1) | (z.argmax(0) == 1)) & (t != 255)).sum() for _, z, t in cases.values())
+    assert score.miou == pytest.approx(hit / union, abs=1e-9)
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped(cases, tmp_path, monkeypatch):
+    """What is counted is not counted again; a line cut off by the interruption is."""
+    state = tmp_path / 'state.jsonl'
+    whole = Search(state, 3, FIXED).scores(CANDIDATES, list(cases))
+    text = state.read_text()
+    assert len(text.splitlines()) == 1 + 4
+    state.write_text(text[:-20])
+    steps = []
+    again = Search(state, 3, FIXED, progress=lambda done, total: steps.append((done, total)))
+    assert again.scores(CANDIDATES, list(cases)) == whole
+    assert steps == [(1, 2), (2, 2)]
+    assert sorted(state.read_text().splitlines()) == sorted(text.splitlines())
+    steps.clear()
+    assert again.scores(CANDIDATES, list(cases)) == whole and not steps
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path):
+    Search(tmp_path / 'state.jsonl', 3, FIXED)
+    with pytest.raises(ValueError, match='other settings'):
+        Search(tmp_path / 'state.jsonl', 3, {**FIXED, 'iterations': 5})
+
+
+@pytest.mark.parametrize('grid', [*GRIDS.values(), dict(bi_w=[4], bi_xy_std=[10, 20], bi_rgb_std=[3], pos_w=[1, 2, 3])])
+def test_coarse_to_fine_finds_the_top_of_a_smooth_surface(grid):
+    """For every place the top may have, looking at each candidate once at most and at far fewer than all."""
+    scales = {name: (max(values) - min(values)) or 1 for name, values in grid.items()}
+    everything = list(itertools.product(*grid.values()))
+    for top in everything:
+        asked = []
+
+        def scores(candidates, top=top, asked=asked):
+            asked += [tuple(candidate.values()) for candidate in candidates]
+            far = [
+                sum(((v - t) / scales[name]) ** 2 for (name, v), t in zip(c.items(), top, strict=True))
+                for c in candidates
+            ]
+            return [Score(c, 1 - d, 0) for c, d in zip(candidates, far, strict=True)]
+
+        found = coarse_to_fine(grid, scores)
+        assert tuple(found[0].candidate.values()) == top
+        assert len(asked) == len(set(asked)) == len(found)
+        assert found == sorted(found, key=lambda score: -score.miou)
+        if len(everything) > 90:
+            assert len(asked) < 0.6 * len(everything)
+
+
+def test_a_case_is_small_and_hardly_changed(tmp_path):
+    """Confident maps like a network's: the file is a tenth of the float32 logits, Q moves by less than 1e-2."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :160]
+    logits = np.stack([8 * np.cos((x * (c + 1) + 30 * c) / 60) * np.sin(y / (20 + c)) - c for c in range(21)])
+    logits[0] += 14
+    image = rng.integers(0, 40, (120, 160, 3), dtype=np.uint8)
+    truth = np.zeros((120, 160), np.uint8)
+    path = tmp_path / 'a.npz'
+    save_case(path, image, torch.from_numpy(logits), truth)
+    assert [file.name for file in tmp_path.iterdir()] == ['a.npz'], 'no unfinished file stays'
+    case = load_case(path)
+    np.testing.assert_array_equal(case.image, image)
+    np.testing.assert_array_equal(case.truth, truth)
+    assert path.stat().st_size - image.nbytes < 0.2 * 4 * logits.size
+    crf = DenseCRF(backend='pydensecrf', input='logits')
+    before = crf(image, logits)
+    after = DenseCRF(backend='pydensecrf')(image, case.probabilities)
+    assert np.abs(before - after).max() < 1e-2
+    assert (before.argmax(0) == after.argmax(0)).mean() > 0.999
+
+
+def test_the_room_does_not_import_mmseg(tmp_path):
+    """The search works on arrays; a notebook without the OpenMMLab stack can use it."""
+    import subprocess
+
+    code = (
+        'import sys, types, pathlib; package = types.ModuleType("mmseg_deeplab"); '
+        f'package.__path__ = [{str(sys.modules["mmseg_deeplab"].__path__[0])!r}]; '
+        'sys.modules["mmseg_deeplab"] = package; import mmseg_deeplab.crf.search; '
+        'print(sorted(name for name in sys.modules if name in ("mmseg", "mmengine", "mmcv", "mmseg_deeplab.models")))'
+    )
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == '[]'
