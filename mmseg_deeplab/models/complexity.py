@@ -69,7 +69,8 @@ def complexity(model: nn.Module, shape: tuple[int, int] = (513, 513), space_to_b
     training = model.training
     tracker = ModuleTracker()
     with torch.no_grad(), tracker, _Count(tracker, space_to_batch) as count:
-        model.eval()(torch.zeros(1, 3, *shape, device=device))
+        model.eval()  # whose result some models of MMSegmentation leave out
+        model(torch.zeros(1, 3, *shape, device=device))
     model.train(training)
     rows = []
     for name, module in reversed(list(model.named_modules())):

@@ -99,6 +99,8 @@ class _Trace(TorchDispatchMode):
 
     def _slide(self, field: Field, kernel: int, stride: int, padding: int, rate: int) -> Field:
         reach = (kernel - 1) * rate
+        if field.size == inf:
+            return field
         field = Field(
             field.stride * stride,
             field.before + padding * field.stride,
@@ -141,7 +143,8 @@ def trace_fields(
         hooks.append(module.register_forward_hook(store))
     training = model.training
     with torch.no_grad(), tracker, trace:
-        model.eval()(torch.zeros(1, 3, *shape, device=next(model.parameters()).device))
+        model.eval()  # whose result some models of MMSegmentation leave out
+        model(torch.zeros(1, 3, *shape, device=next(model.parameters()).device))
     model.train(training)
     for hook in hooks:
         hook.remove()
@@ -158,7 +161,8 @@ def connections(model: nn.Module) -> nn.Module:
     Convolutions average, batch norm and activations do nothing, maximum pooling averages. A gradient through it is zero
     exactly where output and input are not connected, which shows the holes that stacked equal rates leave.
     """
-    model = copy.deepcopy(model).double().eval()
+    model = copy.deepcopy(model).double()
+    model.eval()
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d):
@@ -180,7 +184,8 @@ def calibrate_batch_norm(model: nn.Module, images: Tensor) -> None:
     for norm in norms:
         norm.momentum = 1
     with torch.no_grad():
-        model.train()(images)
+        model.train()
+        model(images)
     model.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -262,7 +267,7 @@ def draw_fields(columns: list[tuple[str, Field, np.ndarray, np.ndarray]], unit: 
         for axis, color in ((above, 'red'), (below, 'white')):
             axis.tick_params(labelsize=7)
             if field.size < inf:
-                corner = [size // 2 - field.size / 2 for size in connected.shape]
+                corner = [cells // 2 - field.before - 0.5 for cells in connected.shape]
                 axis.add_patch(Rectangle((corner[1], corner[0]), field.size, field.size, fill=False, edgecolor=color))
     return figure
 

@@ -45,8 +45,8 @@ class XceptionBlock(nn.Module):
 
     Args:
         rates: Rate of each separable convolution.
-        skip: 'conv', 'sum' or 'none', as the release calls them. 'none' is the exit flow's last block, whose ReLUs are
-            inside the separable convolutions, after each batch norm; elsewhere one is before each separable convolution.
+        skip: 'conv', 'sum' or 'none', as the release calls them. 'none' is the exit flow's last block: its ReLUs are in
+            the separable convolutions, after each batch norm; elsewhere one is before each separable convolution.
     """
 
     def __init__(

@@ -1,0 +1,110 @@
+"""Multiply-adds at 513 x 513 against the tables of the v3+ paper (Tables 3 and 5), within 1 percent."""
+
+import pytest
+import torch
+from model_helpers import segmentor
+from torch import nn
+
+from mmseg_deeplab.models.complexity import Complexity, complexity, format_complexity
+
+XCEPTION = dict(type='AlignedXception', depth=65)
+RESNET = dict(type='DeepLabResNet', depth=101)
+# The release's ResNet: a stem of three 3x3 convolutions, and strides in the last unit of a block.
+TENSORFLOW_RESNET = dict(RESNET, stem_channels=(64, 64, 128), strided_unit='last')
+MULTI_GRID = dict(TENSORFLOW_RESNET, multi_grid=(1, 2, 4))
+ENCODER = dict(type='DeepLabV3Head')
+DECODER = dict(type='DeepLabV3PlusHead')
+SEPARABLE = dict(type='DeepLabV3PlusHead', separable_aspp=True, separable_decoder=True)
+
+
+def _billions(backbone: dict, head: dict, output_stride: int, space_to_batch: bool = True) -> float:
+    with torch.device('meta'):
+        model = segmentor(backbone, head, num_classes=21, output_stride=output_stride)
+    return complexity(model, (513, 513), space_to_batch)[0].multiply_adds / 1e9
+
+
+@pytest.mark.parametrize(
+    ('head', 'output_stride', 'published'),
+    [(ENCODER, 16, 68.00), (DECODER, 16, 89.76), (SEPARABLE, 16, 54.17), (SEPARABLE, 8, 177.10)],
+    ids=['no decoder', 'decoder', 'separable', 'separable at 8'],
+)
+def test_xception_65(head, output_stride, published):
+    assert _billions(XCEPTION, head, output_stride) == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'head', 'output_stride', 'published'),
+    [
+        (MULTI_GRID, ENCODER, 16, 81.02),
+        (MULTI_GRID, ENCODER, 8, 276.18),
+        (MULTI_GRID, DECODER, 8, 297.92),
+        # Block4 at rates 2, 2, 2: with multi-grid it is 102.59, and the other three rows fit with multi-grid only.
+        (dict(TENSORFLOW_RESNET, multi_grid=(1, 1, 1)), DECODER, 16, 101.28),
+    ],
+    ids=['no decoder', 'no decoder at 8', 'decoder at 8', 'decoder'],
+)
+def test_resnet_101(backbone, head, output_stride, published):
+    assert _billions(backbone, head, output_stride) == pytest.approx(published, rel=0.01)
+
+
+def test_no_decoder_at_8_cannot_be_240_56():
+    # Some texts give 240.56B for ResNet-101 at output stride 8 without decoder. 297.92B with it leaves 276B, as the
+    # decoder costs 21.8B, and what is really computed is more than 240.56B already.
+    decoder = _billions(MULTI_GRID, DECODER, 8) - _billions(MULTI_GRID, ENCODER, 8)
+    assert decoder == pytest.approx(21.76, abs=0.02)
+    assert 297.92 - decoder == pytest.approx(276.18, abs=0.01)
+    assert _billions(MULTI_GRID, ENCODER, 8, space_to_batch=False) > 250
+
+
+def test_the_difference_to_the_usual_resnet_is_stem_and_strides():
+    usual, stem, last = (
+        _billions(backbone, ENCODER, 16, space_to_batch=False)
+        for backbone in (RESNET, dict(RESNET, stem_channels=(64, 64, 128)), TENSORFLOW_RESNET)
+    )
+    # Stem on 257 x 257 cells: 3x3 convolutions 3-64, 64-64 and 64-128 instead of 7x7 3-64; then block1 reads 128
+    # channels on 129 x 129 cells, into its first and its shortcut convolution.
+    cells = 257**2
+    expected = cells * (9 * (3 * 64 + 64 * 64 + 64 * 128) - 49 * 3 * 64) + 129**2 * 64 * (64 + 256)
+    assert (stem - usual) * 1e9 == pytest.approx(expected)
+    # Strides in the last unit: its predecessors work on what the ResNet of the paper leaves to the coarser block.
+    assert last < stem
+
+
+def test_padding_by_space_to_batch_is_counted_by_hand():
+    # 33 cells at rate 6 become 36; a 1x1 convolution is not padded.
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 3, padding=6, dilation=6))
+    plain, padded = (complexity(model, (33, 33), flag)[0].multiply_adds for flag in (False, True))
+    assert plain == 33**2 * (12 + 180)
+    assert padded == 33**2 * 12 + 36**2 * 180
+
+
+def test_modules_add_up_and_functions_are_counted():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+            self.grouped = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+
+        def forward(self, x):
+            x = self.grouped(self.conv(x))
+            return nn.functional.conv2d(x, self.conv.weight[:, :1].expand(4, 4, 3, 3), padding=1)
+
+    rows = complexity(Net(), (5, 7))
+    assert rows == [
+        Complexity('', 108 + 40, 35 * (108 + 36 + 144), 35 * 12),
+        Complexity('conv', 108, 35 * 108, 35 * 4),
+        Complexity('grouped', 40, 35 * 36, 35 * 4),
+    ]
+    assert [line.split()[0] for line in format_complexity(rows).splitlines()] == ['module', 'total', 'conv', 'grouped']
+    assert len(format_complexity(rows, depth=0).splitlines()) == 2
+
+
+def test_the_head_is_the_sum_of_its_parts():
+    with torch.device('meta'):
+        model = segmentor(dict(type='DeepLabMobileNetV2'), DECODER)
+    rows = {row.name: row for row in complexity(model, (65, 65))}
+    parts = [name for name in rows if name.count('.') == 1 and name.startswith('decode_head.')]
+    assert len(parts) == 4  # ASPP, low-level, decoder, classifier
+    assert rows['decode_head'].multiply_adds == sum(rows[name].multiply_adds for name in parts)
+    assert rows[''].multiply_adds == rows['backbone'].multiply_adds + rows['decode_head'].multiply_adds
+    assert rows[''].parameters == rows['backbone'].parameters + rows['decode_head'].parameters
