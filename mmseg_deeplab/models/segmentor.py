@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.models.utils import resize
@@ -70,7 +71,8 @@ class DeepLab(EncoderDecoder):
         if len(multi_scale_inputs) > 1 and kwargs.get('auxiliary_head') is not None:
             raise ValueError('multi_scale_inputs gives each scale a loss of its own; leave auxiliary_head out')
         self.multi_scale_inputs = tuple(multi_scale_inputs)
-        kwargs.setdefault('test_cfg', dict(mode='whole'))
+        # The base class reads it by attribute as well as by key.
+        kwargs.setdefault('test_cfg', ConfigDict(mode='whole'))
         super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
         self.frozen_bn = tuple(frozen_bn)
         for part in self.frozen_bn:
