@@ -16,6 +16,14 @@ from torch import nn
 from .summary import summarize
 
 
+# Warnings of MMEngine about its own CheckpointHook, whatever the config.
+STALE_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(STALE_WARNINGS)
+
+
 @RUNNERS.register_module()
 class DeepLabRunner(Runner):
     """Runner whose console begins with a summary of the run.
@@ -48,6 +56,8 @@ class DeepLabRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         self._console = [h for h in logger.handlers if type(h) is logging.StreamHandler]
         self._console_levels = [handler.level for handler in self._console]
+        for handler in self._console:
+            handler.addFilter(_is_news)
         self._mute()
         return logger
 

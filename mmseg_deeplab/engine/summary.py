@@ -47,7 +47,7 @@ def _part_line(module: nn.Module, with_stages: bool) -> str:
     if with_stages:
         stages = [text for name, child in module.named_children() if (text := _stage(name, child))]
         return f'{line}; {", ".join(stages)}' if stages else line
-    rates = _rates(module)
+    rates = [rate for rate in _rates(module) if rate > 1]
     return f'{line}; atrous rates {_join(rates)}' if rates else line
 
 

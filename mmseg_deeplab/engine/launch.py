@@ -1,0 +1,179 @@
+"""From the command line to a runner: the options that tools/train.py and tools/test.py share, once."""
+
+import os
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS
+
+from ..datasets import set_data_root
+from ..models import DeepLab
+from ..preflight import check_options
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CRF_PRESETS = PACKAGE.parent / 'configs' / '_base_' / 'dense_crf'
+
+
+class CfgOptions(DictAction):
+    """MMEngine's KEY=VALUE parsing, with an explained error where the '=' is missing."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values, option_string=None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(
+                    f'{option_string}: {value!r} is not KEY=VALUE, for example optim_wrapper.optimizer.lr=0.01'
+                )
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Add the options of both tools."""
+    parser.add_argument('--work-dir', metavar='DIR', help='logs and checkpoints; default work_dirs/CONFIG')
+    parser.add_argument('--data-root', metavar='DIR', help="the dataset's folder, in place of the config's")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, for example model.output_stride=8 train_dataloader.batch_size=4',
+    )
+    parser.add_argument('--check-all', action='store_true', help='check every image and mask before the first step')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
+
+
+def load_train_config(args: Namespace) -> Config:
+    """Load the config of a training and apply the command line to it.
+
+    Raises:
+        ValueError, FileNotFoundError: an option asks for what can't be; the message says what to do.
+    """
+    cfg = _load(args)
+    if args.resume:
+        cfg.resume = args.resume if args.resume in (True, 'auto') else True
+        if args.resume not in (True, 'auto'):
+            cfg.load_from = args.resume
+    if args.amp:
+        _enable_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError(
+                '--auto-scale-lr needs to know the batch size that the learning rate was chosen for: '
+                'set auto_scale_lr = dict(base_batch_size=16) in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+    return cfg
+
+
+def load_test_config(args: Namespace) -> Config:
+    """Load the config of a test and apply the command line to it; errors as in `load_train_config`."""
+    cfg = _load(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.eval_output_stride is not None:
+        if cfg.model.type not in ('DeepLab', DeepLab):
+            raise ValueError(f'--eval-output-stride needs model.type DeepLab; the config has {cfg.model.type}')
+        cfg.model.output_stride = args.eval_output_stride
+    if args.out is not None:
+        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        evaluators[0]['output_dir'] = args.out
+    hooks = []
+    if args.crf is not None:
+        hooks.append(_crf_hook(args.crf, args.crf_backend))
+    if args.show_dir is not None:
+        hooks.append(dict(type='PanelHook', out_dir=args.show_dir))
+    if args.report is not None:
+        hooks.append(dict(type='ReportHook', out_dir=args.report))
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
+    if args.tta:
+        _enable_tta(cfg)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that `cfg.runner_type` names, as MMSegmentation's tools do."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Call `main`; an error that this package explains ends the process with its message instead of a traceback."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit('interrupted')
+    except Exception as error:
+        message = explanation(error)
+        if message is None:
+            raise
+        sys.exit(f'error: {message}')
+
+
+def explanation(error: BaseException | None) -> str | None:
+    """Return the message of the error, or of one that caused it, if this package raised it for its user; else None.
+
+    Errors of the data loader's processes arrive as text, with the original traceback inside of the message.
+    """
+    while error is not None:
+        if isinstance(error, (ValueError, OSError, ImportError)):
+            text = str(error)
+            if 'Original Traceback' in text:
+                files = [line.split('"')[1] for line in text.splitlines() if line.lstrip().startswith('File "')]
+                if files and PACKAGE in Path(files[-1]).parents:
+                    return text.rsplit(f'\n{type(error).__name__}: ', 1)[-1].strip()
+            frames = traceback.extract_tb(error.__traceback__)
+            if frames and PACKAGE in Path(frames[-1].filename).resolve().parents:
+                return text
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _load(args: Namespace) -> Config:
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    path = Path(args.config)
+    if not path.is_file():
+        raise FileNotFoundError(f'config {path} does not exist; the ready ones are in {PACKAGE.parent / "configs"}')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:
+        raise ValueError(f'config {path} can not be read: {type(error).__name__}: {error}') from error
+    if args.cfg_options:
+        check_options(cfg, args.cfg_options)
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f'--cfg-options do not fit {path}: {error}') from error
+    if args.data_root is not None:
+        set_data_root(cfg, args.data_root)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', path.stem))
+    return cfg
+
+
+def _enable_amp(cfg: Config) -> None:
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
+        raise ValueError(f'--amp changes an OptimWrapper into its mixed-precision form, but the config has {kind}')
+    wrapper.type = 'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
+
+
+def _enable_tta(cfg: Config) -> None:
+    for key in ('tta_pipeline', 'tta_model'):
+        if not cfg.get(key):
+            raise ValueError(f'--tta needs {key} in the config; configs/_base_ shows how it looks')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+
+
+def _crf_hook(preset: str, backend: str | None) -> dict:
+    path = CRF_PRESETS / f'{preset}.py'
+    if not path.is_file():
+        names = ', '.join(sorted(file.stem for file in CRF_PRESETS.glob('*.py')))
+        raise ValueError(f'--crf {preset}: there is no such preset; choose one of {names}')
+    hook = dict(type='DenseCRFHook', **Config.fromfile(path).dense_crf)
+    return hook if backend is None else {**hook, 'backend': backend}

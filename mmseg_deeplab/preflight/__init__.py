@@ -1,0 +1,75 @@
+"""Checks of a config against its data before the first step.
+
+Each problem is one `PreflightError` that says what is wrong, where, and what to do. Arrows: preflight reads configs,
+registries and datasets and is called by the tools; no other room imports it.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..datasets.data_root import iter_datasets
+from .data import check_files, open_dataset
+from .errors import PreflightError
+from .keys import check_keys, check_options
+from .model import build_on_meta, check_classes, check_single_image_batches
+
+__all__ = ['PreflightError', 'check', 'check_options']
+
+
+def check(cfg: Config, mode: str, check_all: bool = False) -> None:
+    """Check a complete config, in the order: keys and types, checkpoints, datasets, model, files.
+
+    Args:
+        cfg: The config, with the command line applied.
+        mode: 'train' checks the training and the validation data, 'test' the test data.
+        check_all: Look into every image and mask instead of a sample spread over each set.
+
+    Raises:
+        PreflightError: the first problem found.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    check_keys(cfg)
+    _check_checkpoints(cfg, mode)
+    splits = ('train', 'val') if mode == 'train' else ('test',)
+    opened = []
+    for split in splits:
+        for dataset_cfg in iter_datasets(cfg.get(f'{split}_dataloader') or {}):
+            dataset = open_dataset(dataset_cfg, split)
+            if dataset is not None:
+                opened.append((split, dataset_cfg, dataset))
+    model = build_on_meta(cfg)
+    if model is not None:
+        classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
+        check_classes(model, {split: names for split, names in classes.items() if names})
+        alone = int(os.environ.get('WORLD_SIZE', 1)) == 1  # SyncBN sees the other devices' images
+        if mode == 'train' and cfg.train_dataloader.get('batch_size') == 1 and alone:
+            check_single_image_batches(model, cfg)
+    if int(os.environ.get('RANK', 0)) == 0:
+        for split, dataset_cfg, dataset in opened:
+            check_files(dataset, dataset_cfg, split, check_all)
+
+
+def _check_checkpoints(cfg: Config, mode: str) -> None:
+    named = [('load_from', cfg.get('load_from'))]
+    if mode == 'train':  # a test loads its checkpoint over whatever the parts were initialised from
+        named += list(_pretrained(cfg.model, 'model'))
+    for key, path in named:
+        if isinstance(path, str) and '://' not in path and not Path(path).is_file():
+            raise PreflightError(f"{key}: checkpoint '{path}' does not exist (from {Path.cwd()})")
+
+
+def _pretrained(value: object, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        if value.get('type') == 'Pretrained':
+            yield f'{path}.checkpoint', value.get('checkpoint')
+        elif isinstance(value.get('pretrained'), str):
+            yield f'{path}.pretrained', value['pretrained']
+        for key, child in value.items():
+            yield from _pretrained(child, f'{path}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for i, child in enumerate(value):
+            yield from _pretrained(child, f'{path}.{i}')

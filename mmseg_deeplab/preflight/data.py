@@ -1,0 +1,153 @@
+"""Checks of the folders, files and masks that a config names."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS, TRANSFORMS
+
+from .errors import PreflightError
+
+SAMPLE_SIZE = 64
+SAY_AFTER = 3.0  # seconds of silence
+ANYWHERE = 'Point the config at the data with --data-root DIR'
+
+
+def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
+    """Return the dataset of a config, not yet listed; None if it is of a kind that preflight knows nothing of.
+
+    Raises:
+        PreflightError: its folder or split file does not exist.
+    """
+    kind = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    if not (isinstance(kind, type) and issubclass(kind, BaseSegDataset)):
+        return None
+    name = f'{split}_dataloader.dataset'
+    root = cfg.get('data_root')
+    if root and '://' not in root and not Path(root).is_dir():
+        raise PreflightError(f"{name}.data_root: folder '{root}' does not exist (from {Path.cwd()}). {ANYWHERE}")
+    ann_file = cfg.get('ann_file')
+    if isinstance(ann_file, str) and ann_file and '://' not in ann_file:
+        path = Path(root or '', ann_file)
+        if not path.exists():
+            raise PreflightError(f"{name}.ann_file: split file '{path}' does not exist{_beside(path)}. {ANYWHERE}")
+    dataset = DATASETS.build({**cfg, 'lazy_init': True, 'pipeline': []})
+    for key, folder in dataset.data_prefix.items():
+        if folder and '://' not in str(folder) and not Path(folder).is_dir():
+            beside = _beside(Path(folder))
+            raise PreflightError(f"{name}.data_prefix.{key}: folder '{folder}' does not exist{beside}. {ANYWHERE}")
+    return dataset
+
+
+def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool) -> None:
+    """Check that a dataset has images, each with its mask, and that images and masks can be used as they are.
+
+    Existence is checked of all files, by one listing of each folder; contents of `SAMPLE_SIZE` files spread over the
+    set, or of all with `check_all`.
+
+    Raises:
+        PreflightError: for the first file in the order of the dataset that can't be used.
+    """
+    samples = dataset.load_data_list()
+    if not samples:
+        images = dataset.data_prefix.get('img_path')
+        listed = f"split file '{dataset.ann_file}' is empty" if dataset.ann_file else 'no file has that name'
+        raise PreflightError(
+            f"{split}_dataloader.dataset: no images in '{images}' that end in '{dataset.img_suffix}': {listed}. "
+            f'Check img_suffix, ann_file and data_prefix'
+        )
+    loads = [TRANSFORMS.build(step) for step in _loading_steps(cfg.get('pipeline') or [])]
+    wants_masks = any('Label' in type(step).__name__ or 'Annot' in type(step).__name__ for step in loads)
+    folders = _Folders()
+    for sample in samples:
+        if sample['img_path'] not in folders:
+            raise PreflightError(f'{split}: image {sample["img_path"]} does not exist, but the split names it')
+        mask = sample.get('seg_map_path')
+        if wants_masks and mask is not None and mask not in folders:
+            raise PreflightError(
+                f'{split}: image {sample["img_path"]} has no mask: {mask} does not exist. '
+                f"Add it, take the image out of the split, or set seg_map_suffix (now '{dataset.seg_map_suffix}')"
+            )
+    step = 1 if check_all else max(1, -(-len(samples) // SAMPLE_SIZE))
+    chosen = samples[::step]
+    classes = len(dataset.metainfo.get('classes') or ())
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        checks = pool.map(lambda sample: _problem(sample, loads, classes, dataset.ignore_index), chosen)
+        for problem in _with_progress(checks, len(chosen), len(samples), split):
+            if problem:
+                pool.shutdown(cancel_futures=True)
+                raise PreflightError(f'{split}: {problem}')
+
+
+def _problem(sample: dict, loads: list, classes: int, ignore_index: int) -> str | None:
+    """Load an image and its mask as training does; return what is wrong with them or None."""
+    results = dict(sample)
+    files = f'image {sample["img_path"]}'
+    try:
+        for load in loads:
+            results = load(results)
+            files = f'mask {sample.get("seg_map_path")}'
+    except (ValueError, OSError, AssertionError, SyntaxError) as error:
+        text = str(error)
+        return text if Path(files.split(' ', 1)[1]).name in text else f'{files} cannot be read: {text}'
+    except Exception as error:  # OpenCV's errors share no base but this
+        return f'{files} cannot be read: {type(error).__name__}: {error}'
+    image, mask = results.get('img'), results.get('gt_seg_map')
+    if mask is None or image is None:
+        return None
+    if mask.shape != image.shape[:2]:
+        return f'{files} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {image.shape[1]} x {image.shape[0]}'
+    values = np.unique(mask)
+    wrong = values[(values >= classes) & (values != ignore_index)] if classes else []
+    if len(wrong):
+        shown = ', '.join(map(str, wrong[:10]))
+        return (
+            f'{files} holds the values {shown}; with {classes} classes 0..{classes - 1} and {ignore_index} '
+            f'(ignored) are allowed. Does the dataset have more classes, or need reduce_zero_label=True?'
+        )
+    return None
+
+
+def _loading_steps(pipeline: list) -> Iterator[dict]:
+    for step in pipeline:
+        kind = step.get('type')
+        if not (isinstance(kind, str) and kind.startswith('Load')):
+            return
+        yield step
+
+
+def _with_progress(results: Iterable, number: int, total: int, split: str) -> Iterator:
+    """Pass results on; say how far it is when it takes seconds."""
+    said = time.monotonic()
+    for i, result in enumerate(results):
+        if time.monotonic() - said > SAY_AFTER:
+            said = time.monotonic()
+            print_log(f'checking {split}: {i} of {number} files ({total} in the set)', logger=None)
+        yield result
+
+
+class _Folders:
+    """Whether files exist, by one listing of each folder."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, set[str]] = {}
+
+    def __contains__(self, path: str) -> bool:
+        if '://' in path:
+            return True
+        folder, name = os.path.split(path)
+        if folder not in self._names:
+            self._names[folder] = set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else set()
+        return name in self._names[folder]
+
+
+def _beside(path: Path) -> str:
+    """Return what the nearest existing folder above a missing path holds."""
+    parent = next((folder for folder in path.parents if folder.is_dir()), Path('.'))
+    names = sorted(entry.name for entry in parent.iterdir())
+    return f" ('{parent}' holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''})" if names else ''

@@ -1,0 +1,178 @@
+"""Checks of a config's keys and types: what the stack would ignore silently or fail over late."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+
+import mmengine.registry
+import mmseg.registry
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import Registry
+from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
+from mmengine.utils.dl_utils import set_multi_processing
+from mmseg.models.segmentors import EncoderDecoder
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.data import DataLoader
+
+from .errors import PreflightError, suggestion
+from .signatures import Accepted, accepted, wrong_type
+
+# Top-level keys that the runner, or a tool, reads. Any other one is a variable of the config file.
+READ = {name for name in inspect.signature(Runner.__init__).parameters if name not in ('self', 'cfg')} | {
+    *('activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval', 'find_unused_parameters'),
+    *('model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline'),
+}
+# Variables of the base files: setting them does not reach what was computed from them.
+INSTEAD = {
+    'crop_size': 'model.data_preprocessor.size and the crop_size in train_dataloader.dataset.pipeline',
+    'custom_imports': 'the config file itself: imports run before the options are read',
+    'data_root': '--data-root DIR',
+    'norm_cfg': 'model.norm_cfg',
+    'num_classes': 'model.decode_head.num_classes',
+    'test_pipeline': 'test_dataloader.dataset.pipeline and val_dataloader.dataset.pipeline',
+    'train_pipeline': 'train_dataloader.dataset.pipeline',
+}
+HOOK_NAMES = ('runtime_info', 'timer', 'logger', 'param_scheduler', 'checkpoint', 'sampler_seed', 'visualization')
+# What builders take out of a dict before they call the class.
+TAKEN_BY_BUILDER = {
+    'hook': {'priority'},
+    'parameter scheduler': {'convert_to_iter_based'},
+    'optim_wrapper': {'constructor', 'paramwise_cfg'},
+}
+# Dicts whose place, not a type, says what reads them.
+BY_PLACE = {
+    **{f'{split}_dataloader': (DataLoader, {'num_batch_per_epoch'}) for split in ('train', 'val', 'test')},
+    'train_cfg': (IterBasedTrainLoop, {'by_epoch', 'max_epochs'}),
+    'val_cfg': (ValLoop, set()),
+    'test_cfg': (TestLoop, set()),
+    'optim_wrapper': (OptimWrapper, TAKEN_BY_BUILDER['optim_wrapper']),
+    'log_processor': (LogProcessor, set()),
+    'randomness': (Runner.set_randomness, set()),
+    'env_cfg': ('env_cfg', {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'}),
+    'env_cfg.mp_cfg': (set_multi_processing, set()),
+    'auto_scale_lr': ('auto_scale_lr', {'enable', 'base_batch_size'}),
+}
+TEST_CFG = {'mode', 'stride', 'crop_size', 'subdivision_steps', 'scale_factor'}
+REGISTRIES = list(
+    {
+        id(registry): registry
+        for module in (mmseg.registry, mmengine.registry)
+        for registry in vars(module).values()
+        if isinstance(registry, Registry)
+    }.values()
+)
+
+
+def check_options(cfg: Config, options: Mapping) -> None:
+    """Check that each --cfg-options key begins with one that is read.
+
+    Raises:
+        PreflightError: for a variable of the config file, which would change nothing, and for an unknown key.
+    """
+    for key in options:
+        top = key.split('.')[0]
+        if top == 'custom_imports' or (top not in READ and top in cfg):
+            instead = INSTEAD.get(top, 'the key that the value was copied to')
+            raise PreflightError(
+                f'--cfg-options {key}: {top} is a variable of the config file, whose value was used when the file was '
+                f'read; setting it now changes nothing. Use {instead}'
+            )
+        if top not in READ:
+            raise PreflightError(f'--cfg-options {key}: no key {top!r} is read{suggestion(top, {*READ, *cfg})}')
+
+
+def check_keys(cfg: Config) -> None:
+    """Check every key that the runner reads, at any depth, and the types of plain values.
+
+    Raises:
+        PreflightError: for a key or a registered type that does not exist, and a text where a number belongs.
+    """
+    for key in cfg:
+        # A file may have variables of its own; one that nearly has the name of a key was hardly meant as such.
+        near = suggestion(key, READ - set(cfg), cutoff=0.85)
+        if near and key not in READ and key not in INSTEAD:
+            raise PreflightError(f'config key {key!r} is read by nothing{near}')
+    hooks = cfg.get('default_hooks') or {}
+    for name in hooks:
+        near = suggestion(name, set(HOOK_NAMES) - set(hooks), cutoff=0.85)
+        if name not in HOOK_NAMES and near:
+            raise PreflightError(f'default_hooks.{name} adds a hook beside the default one{near}')
+    for key in READ & set(cfg):
+        _check(cfg[key], key)
+
+
+def _check(value: object, path: str) -> None:
+    if isinstance(value, Mapping):
+        _check_dict(value, path)
+        for key, child in value.items():
+            _check(child, f'{path}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for i, child in enumerate(value):
+            _check(child, f'{path}.{i}')
+
+
+def _check_dict(value: Mapping, path: str) -> None:
+    keys = {key for key in value if key not in ('type', '_scope_', '_delete_')}
+    if path in BY_PLACE and 'type' not in value:
+        targets = [BY_PLACE[path]]
+    elif path.endswith('data_prefix'):
+        targets = [('data_prefix', {'img_path', 'img_path2', 'seg_map_path', 'depth_map_path'})]
+    elif 'type' in value:
+        targets = list(_targets(value['type'], path))
+    else:
+        return
+    # One name may stand in several registries: the first one that takes all keys is meant.
+    problems = [_problem(keys, value, path, *target) for target in targets]
+    if problems and None not in problems:
+        raise PreflightError(problems[0])
+    test_cfg = value.get('test_cfg')
+    if isinstance(test_cfg, Mapping) and any(_is_encoder_decoder(owner) for owner, _ in targets):
+        problem = _problem(set(test_cfg), test_cfg, f'{path}.test_cfg', 'test_cfg', TEST_CFG)
+        if problem:
+            raise PreflightError(problem)
+
+
+def _problem(keys: set, value: Mapping, path: str, owner: object, extra: set) -> str | None:
+    """Return what is wrong with a dict for a class, a function or (owner a text) just the keys `extra`, or None."""
+    takes = accepted(owner) if callable(owner) else Accepted()
+    names = dict.fromkeys(extra) | takes.names
+    label = owner if isinstance(owner, str) else owner.__name__
+    for key in sorted(keys - set(names), key=str):
+        near = suggestion(str(key), names, cutoff=0.85 if takes.open else 0.6)
+        if near or not takes.open:
+            known = '' if takes.open else f' (it takes: {", ".join(sorted(names))})'
+            return f"config key '{path}.{key}': {label} takes no {str(key)!r}{near}{known}"
+    for key in keys & set(names):
+        if expected := wrong_type(names[key], value[key]):
+            return f"config key '{path}.{key}' is {value[key]!r}, but {label} needs {expected}"
+    return None
+
+
+def _targets(kind: object, path: str) -> Iterator[tuple[object, set]]:
+    """Yield the registered classes of a name, each with the keys that its builder takes away."""
+    if not isinstance(kind, str):
+        yield kind, _taken('', kind)
+        return
+    scope, _, name = kind.rpartition('.')
+    if scope not in ('', 'mmseg', 'mmengine', 'mmcv'):
+        return  # another package's business
+    found = False
+    for registry in REGISTRIES:
+        target = registry.get(name)
+        if target is not None:
+            found = True
+            yield target, _taken(registry.name, target)
+    if not found:
+        names = {name for registry in REGISTRIES for name in registry.module_dict}
+        raise PreflightError(f"config key '{path}.type': nothing is registered as {kind!r}{suggestion(kind, names)}")
+
+
+def _taken(registry: str, target: object) -> set:
+    if inspect.isclass(target) and issubclass(target, (_NormBase, nn.GroupNorm, nn.LayerNorm)):
+        return {'requires_grad'}
+    return TAKEN_BY_BUILDER.get(registry, set())
+
+
+def _is_encoder_decoder(owner: object) -> bool:
+    return inspect.isclass(owner) and issubclass(owner, EncoderDecoder)

@@ -1,0 +1,89 @@
+"""Checks of the network, built without memory or arithmetic on PyTorch's meta device."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import nn
+
+from .errors import PreflightError
+
+DEFAULT_SIZE = (513, 513)
+
+
+def build_on_meta(cfg: Config) -> nn.Module | None:
+    """Return the segmentor of a config with shapes but no values; None if it can only be built with values.
+
+    Raises:
+        PreflightError: the config's model can not be built, with the reason that its classes give.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    model = copy.deepcopy(cfg.model.get('module', cfg.model))
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
+    try:
+        with torch.device('meta'):
+            return MODELS.build(model)
+    except (ValueError, TypeError, KeyError, AssertionError) as error:
+        raise PreflightError(f'config key model: {error}') from error
+    except (NotImplementedError, RuntimeError):  # wants values, which the meta device has not
+        return None
+
+
+def heads(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the heads of a segmentor that predict classes, by their config key."""
+    found = {}
+    for key in ('decode_head', 'auxiliary_head'):
+        part = getattr(model, key, None)
+        parts = (
+            {f'{key}.{i}': child for i, child in enumerate(part)} if isinstance(part, nn.ModuleList) else {key: part}
+        )
+        found |= {name: head for name, head in parts.items() if hasattr(head, 'num_classes')}
+    return found
+
+
+def check_classes(model: nn.Module, classes: Mapping[str, tuple[str, ...]]) -> None:
+    """Check that every head has as many classes as the dataset of each split.
+
+    Raises:
+        PreflightError: naming both numbers, the keys and the classes.
+    """
+    for split, names in classes.items():
+        for key, head in heads(model).items():
+            if head.num_classes != len(names):
+                raise PreflightError(
+                    f'model.{key}.num_classes is {head.num_classes}, but the dataset of {split}_dataloader has '
+                    f'{len(names)} classes ({", ".join(names[:25])}{", ..." if len(names) > 25 else ""}); '
+                    f'set model.{key}.num_classes={len(names)}, or take another dataset'
+                )
+
+
+def check_single_image_batches(model: nn.Module, cfg: Config) -> None:
+    """Check that training on one image per device does not meet batch norm on a single value per channel.
+
+    That is what image pooling makes of one image: a 1x1 map. It is found by running the training network on shapes
+    alone, whatever its layers are called.
+
+    Raises:
+        PreflightError: with the remedies.
+    """
+    size = (cfg.model.get('data_preprocessor') or {}).get('size') or cfg.get('crop_size') or DEFAULT_SIZE
+    try:
+        network = revert_sync_batchnorm(copy.deepcopy(model)).to('meta').train()
+        with torch.no_grad():
+            network(torch.empty(1, 3, *size, device='meta'), mode='tensor')
+    except ValueError as error:
+        if 'more than 1 value per channel' in str(error):
+            raise PreflightError(
+                'train_dataloader.batch_size is 1 per device, and the model has trainable batch norm after image '
+                'pooling: one image is one value per channel, of which there is no variance. Set '
+                'train_dataloader.batch_size=2 or more (optim_wrapper.accumulative_counts does not help), freeze '
+                "batch norm (model.frozen_bn=['backbone','decode_head']), or leave image pooling out "
+                '(model.decode_head.image_pooling=False)'
+            ) from error
+    except Exception:  # an operation that the meta device lacks is not this check's business
+        return
