@@ -32,6 +32,7 @@ OBJECTS = {
     'ring': ('ring', 'plain'),
     'cross': ('cross', 'patchwork'),
 }
+PERIODS = {'stripes': 8, 'dots': 13, 'checks': 16, 'patchwork': 10, 'plain': 1}  # pixels
 
 
 @DATASETS.register_module()
@@ -111,8 +112,8 @@ def _write(root: Path, fingerprint: dict) -> None:
 
 
 def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One picture: RGB uint8 (H, W, 3) and its mask uint8 (H, W), 96 to 128 pixels a side."""
-    height, width = rng.integers(96, 129, 2)
+    """One picture: RGB uint8 (H, W, 3) and its mask uint8 (H, W), 104 to 128 pixels a side."""
+    height, width = rng.integers(104, 129, 2)
     shape = (height * OVERSAMPLING, width * OVERSAMPLING)
     image = _background(rng, shape)
     labels = np.zeros(shape, np.uint8)
@@ -124,7 +125,7 @@ def draw_picture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         x, y = _object_axes(shape, centre, rng.uniform(0, np.pi))
         radius, aspect = size * OVERSAMPLING / 2, rng.uniform(0.6, 1)
         inside = _outline(outline, x / radius, y / (radius * aspect))
-        period = rng.uniform(7, 10) * OVERSAMPLING
+        period = PERIODS[texture] * rng.uniform(0.85, 1.15) * OVERSAMPLING
         pattern = _texture(texture, x[inside] / period, y[inside] / period)
         shade = 1 + 0.25 * x[inside, None] / radius  # light from one side
         image[inside] = _two_colours(rng)[pattern.astype(int)] * shade
@@ -183,7 +184,7 @@ def _texture(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return {
         'stripes': a > 0,
         'checks': (a > 0) != (b > 0),
-        'dots': a * b > 0.4,
+        'dots': a * b > 0.3,
         'patchwork': np.sin(43758 * np.sin(13 * np.floor(2 * x) + 78 * np.floor(2 * y))) > 0,  # random per square
         'plain': np.zeros_like(x, bool),
     }[name]

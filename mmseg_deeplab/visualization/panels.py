@@ -49,7 +49,7 @@ def draw_panels(
         legend += difference_legend(before is not None)
         if (truth == ignore_index).any():
             legend.append(('void', None))
-    return _compose(panels, legend)
+    return compose(panels, legend)
 
 
 def read_image(path: str) -> np.ndarray:
@@ -125,7 +125,7 @@ def _present(classes: Sequence[str], palette: Sequence[Sequence[int]], maps: lis
     return [(classes[label], tuple(palette[label])) for label in labels if label < len(classes)]
 
 
-def _compose(panels: list[tuple[str, np.ndarray]], legend: list[tuple]) -> Image.Image:
+def compose(panels: list[tuple[str, np.ndarray]], legend: list[tuple]) -> Image.Image:
     """Titles above the panels, the legend below in as many lines as it needs."""
     font = ImageFont.load_default(14)
     height, width = panels[0][1].shape[:2]

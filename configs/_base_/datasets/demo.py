@@ -1,8 +1,8 @@
-# The generated demo dataset (tools/make_demo_dataset.py): pictures of 96 to 128 pixels a side.
+# The generated demo dataset (tools/make_demo_dataset.py): pictures of 104 to 128 pixels a side.
 dataset_type = 'DemoDataset'
 data_root = 'data/demo'
 num_classes = 7
-crop_size = (129, 129)
+crop_size = (97, 97)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

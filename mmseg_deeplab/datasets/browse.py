@@ -1,0 +1,78 @@
+"""Samples as the network will see them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.utils import ProgressBar
+from mmseg.registry import DATASETS, MODELS
+
+from ..visualization import colorize, overlay
+from ..visualization.panels import compose
+
+
+def browse(cfg: Config, out_dir: str | Path, split: str = 'train', count: int = 16, seed: int = 0) -> str:
+    """Draw `count` samples of a split to `out_dir`: image, labels, both, with the classes and their share of pixels.
+
+    A sample goes through the dataset's pipeline and the model's data preprocessor (as in training for 'train'), and
+    its normalisation is undone: padding, channel order and crops are what the network gets. Returns a table of the
+    classes' share of the pixels and of the images.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        samples = _samples(cfg, dataset, split == 'train', count, seed)
+        return _draw(samples, dataset.metainfo, min(count, len(dataset)), Path(out_dir))
+
+
+def _samples(
+    cfg: Config, dataset, training: bool, count: int, seed: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, image uint8 RGB (H, W, 3) and labels (H, W), spread over the dataset."""
+    settings = dict((cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor') or {})
+    settings = settings or dict(type='SegDataPreProcessor', bgr_to_rgb=True, size=cfg.get('crop_size'))
+    preprocessor = MODELS.build(settings)
+    mean, std = (
+        torch.as_tensor(settings.get(key) or default).view(-1, 1, 1) for key, default in (('mean', 0), ('std', 1))
+    )
+    np.random.seed(seed)
+    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int):
+        sample = dataset[int(index)]
+        batch = preprocessor({key: [value] for key, value in sample.items()}, training)
+        pixels = (batch['inputs'][0] * std + mean).round().clamp(0, 255).byte()
+        data_sample = batch['data_samples'][0]
+        yield Path(data_sample.img_path).stem, pixels.permute(1, 2, 0).numpy(), data_sample.gt_sem_seg.data[0].numpy()
+
+
+def _draw(samples: Iterator, metainfo: dict, total: int, out_dir: Path) -> str:
+    classes, palette = metainfo['classes'], metainfo['palette']
+    out_dir.mkdir(parents=True, exist_ok=True)
+    pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    bar = ProgressBar(total)
+    for number, (name, image, labels) in enumerate(samples):
+        counts = np.bincount(labels.ravel(), minlength=256)
+        pixels += counts
+        images += counts > 0
+        legend = [
+            (f'{classes[i]} {counts[i] / labels.size:.1%}', tuple(palette[i]))
+            for i in np.flatnonzero(counts[: len(classes)])
+        ]
+        if counts[255]:
+            legend.append((f'void {counts[255] / labels.size:.1%}', None))
+        height, width = labels.shape
+        canvas = np.zeros((*image.shape[:2], 3), np.uint8)  # test images are padded for the network, labels are not
+        canvas[:height, :width] = colorize(labels, palette)
+        mixed = image.copy()
+        mixed[:height, :width] = overlay(image[:height, :width], labels, palette)
+        panels = [(f'{name}  {image.shape[1]} x {image.shape[0]}', image), ('labels', canvas), ('both', mixed)]
+        compose(panels, legend).save(out_dir / f'{number:03d}_{name}.png')
+        bar.update()
+    print()
+    width = max(len(name) for name in [*classes, 'class'])
+    rows = [f'{"class":{width}}   pixels  images']
+    share = pixels / max(1, pixels.sum())
+    rows += [f'{name:{width}}  {share[i]:7.2%}  {images[i]:6d}' for i, name in enumerate(classes)]
+    rows.append(f'{"void":{width}}  {share[255]:7.2%}  {images[255]:6d}')
+    return '\n'.join(rows)

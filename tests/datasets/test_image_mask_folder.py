@@ -1,0 +1,124 @@
+"""A user's own folder: any image kind, indices or colours, lists or shares; mistakes are named as the data are read."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmseg_deeplab.datasets import ImageMaskFolder
+from mmseg_deeplab.datasets.classes_file import Classes, colours_to_indices, read_classes
+
+PIPELINE = [dict(type='LoadImage'), dict(type='LoadLabels', num_classes=3)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    for index in range(10):
+        suffix = ('jpg', 'png', 'tif')[index % 3]
+        folder = tmp_path / 'images' / ('north' if index < 5 else 'south')
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 5, 3), index, np.uint8)).save(folder / f'{index}.{suffix}')
+        (tmp_path / 'masks' / folder.name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 5), index % 3, np.uint8)).save(tmp_path / 'masks' / folder.name / f'{index}.png')
+    (tmp_path / 'classes.txt').write_text('# my classes\nsky\n\nroad\nfield\n')
+    return tmp_path
+
+
+def names(dataset):
+    return [
+        item['img_path'].split('images/')[1].split('.')[0] for item in map(dataset.get_data_info, range(len(dataset)))
+    ]
+
+
+def test_all_images_with_their_masks(root):
+    dataset = ImageMaskFolder(data_root=str(root), pipeline=PIPELINE)
+    assert dataset.metainfo['classes'] == ('sky', 'road', 'field')
+    assert len(dataset) == 10
+    for index in range(10):
+        sample = dataset[index]
+        number = int(sample['img_path'].rpartition('/')[2].split('.')[0])
+        assert (sample['gt_seg_map'] == number % 3).all()
+
+
+def test_shares_are_disjoint_complete_and_the_same_everywhere(root):
+    train = names(ImageMaskFolder(data_root=str(root), split='train', val_ratio=0.3))
+    val = names(ImageMaskFolder(data_root=str(root), split='val', val_ratio=0.3))
+    assert len(val) == 3 and not {*train} & {*val} and len(train) == 7
+    # by the SHA-256 of the names, as `printf %s NAME | sha256sum` gives them
+    assert val == ['north/3', 'north/4', 'south/9']
+
+
+def test_list_of_names(root):
+    (root / 'train.txt').write_text('south/7\nnorth/1\n')
+    assert names(ImageMaskFolder(data_root=str(root), ann_file='train.txt')) == ['south/7', 'north/1']
+    (root / 'train.txt').write_text('south/70\n')
+    with pytest.raises(FileNotFoundError, match=r"train\.txt names 'south/70', which is not in .*images"):
+        ImageMaskFolder(data_root=str(root), ann_file='train.txt')
+    (root / 'train.txt').write_text('\n')
+    with pytest.raises(FileNotFoundError, match=r'train\.txt is empty'):
+        ImageMaskFolder(data_root=str(root), ann_file='train.txt')
+
+
+def test_masks_as_colours(root):
+    (root / 'classes.txt').write_text('sky, 0, 0, 255\nroad, #808080\nvoid, 0, 0, 0\n')
+    colours = np.array([[[0, 0, 255], [128, 128, 128], [0, 0, 0]]], np.uint8)
+    for path in (root / 'masks').rglob('*.png'):
+        Image.fromarray(np.tile(colours, (4, 1, 1))[:, [0, 1, 2, 0, 0]]).save(path)
+    dataset = ImageMaskFolder(data_root=str(root), masks='colours', pipeline=PIPELINE)
+    np.testing.assert_array_equal(dataset[0]['gt_seg_map'], [[0, 1, 255, 0, 0]] * 4)
+    assert dataset.metainfo['palette'] == [[0, 0, 255], [128, 128, 128]]
+    Image.fromarray(np.full((4, 5, 3), 7, np.uint8)).save(root / 'masks/north/0.png')
+    with pytest.raises(ValueError, match=r'north/0\.png holds 1 colours .* lacks: \(7, 7, 7\) \(20 pixels\)'):
+        dataset[0]
+
+
+def test_reduce_zero_label_makes_zero_void(root):
+    dataset = ImageMaskFolder(data_root=str(root), pipeline=PIPELINE, reduce_zero_label=True)
+    assert [int(dataset[i]['gt_seg_map'][0, 0]) for i in range(3)] == [255, 0, 1]
+
+
+def test_mistakes(root):
+    (root / 'masks/north/3.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 10 images have no mask, the first: .*north/3\.png'):
+        ImageMaskFolder(data_root=str(root))
+    for options, message in [
+        (dict(masks='rgb'), "masks='rgb'; choose 'indices' or 'colours'"),
+        (dict(split='test'), "split='test'; choose 'train', 'val'"),
+        (dict(split='val', val_ratio=20), 'val_ratio=20 must lie between 0 and 1'),
+        (dict(split='val', ann_file='val.txt'), 'give one of them'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ImageMaskFolder(data_root=str(root), **options)
+    (root / 'images/north/3.bmp').write_bytes(b'')
+    with pytest.raises(ValueError, match=r'3\.bmp and .*3\.jpg share their name'):
+        ImageMaskFolder(data_root=str(root))
+    (root / 'empty').mkdir()
+    with pytest.raises(FileNotFoundError, match='empty holds no image'):
+        ImageMaskFolder(data_root=str(root), data_prefix=dict(img_path='empty', seg_map_path='masks'))
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'names no class'),
+        ('a\na\n', r"names a class twice: \['a'\]"),
+        ('a, 1, 2, 3\nb, 1, 2, 3\n', r'the same colour: \[\(1, 2, 3\)\]'),
+        ('a, 1, 2, 3\nb\n', 'a colour to some classes only'),
+        ('a, 1, 2\n', r"line 1: 'a, 1, 2' has no valid colour"),
+        ('a\nb, 0, 0, 256\n', r"line 2: 'b, 0, 0, 256' has no valid colour"),
+    ],
+)
+def test_classes_file_mistakes(tmp_path, text, message):
+    (tmp_path / 'classes.txt').write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_classes(tmp_path / 'classes.txt')
+
+
+def test_colours_to_indices_against_a_loop():
+    rng = np.random.default_rng(0)
+    classes = Classes(('a', 'b', 'c'), ((9, 0, 0), (0, 9, 0), (0, 0, 9)), ((1, 1, 1),))
+    table = {**dict(zip(classes.palette, range(3), strict=True)), (1, 1, 1): 255}
+    rgb = rng.choice([0, 1, 9], (30, 40, 3)).astype(np.uint8)
+    labels, unknown = colours_to_indices(rgb, classes)
+    expected = [[table.get(tuple(map(int, pixel)), 255) for pixel in row] for row in rgb]
+    np.testing.assert_array_equal(labels, expected)
+    assert sum(unknown.values()) == sum(tuple(map(int, p)) not in table for p in rgb.reshape(-1, 3))

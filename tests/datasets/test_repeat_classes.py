@@ -1,0 +1,56 @@
+"""Images of hard classes occur as often as asked, and the scan is read from its cache until a mask changes."""
+
+import numpy as np
+import pytest
+from mmseg.datasets import PascalVOCDataset
+from PIL import Image
+
+from mmseg_deeplab.datasets import RepeatClasses, repeat_classes
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    for folder in ('JPEGImages', 'masks'):
+        (tmp_path / folder).mkdir()
+    # a: chair (9), b: dog (12), c: sofa (18) and void, d: background
+    for name, values in dict(a=[0, 9], b=[0, 12], c=[18, 255], d=[0, 0]).items():
+        Image.fromarray(np.array([values], np.uint8)).save(tmp_path / f'masks/{name}.png')
+    (tmp_path / 'train.txt').write_text('a\nb\nc\nd\n')
+    return tmp_path
+
+
+def dataset(root, **options):
+    prefix = dict(img_path='JPEGImages', seg_map_path='masks')
+    return dict(type='PascalVOCDataset', data_root=str(root), ann_file='train.txt', data_prefix=prefix, **options)
+
+
+def occurrences(wrapper):
+    names = [wrapper.get_data_info(i)['img_path'][-5] for i in range(len(wrapper))]
+    return {name: names.count(name) for name in names}
+
+
+def test_images_of_hard_classes_are_repeated(root):
+    wrapper = RepeatClasses(dataset(root), classes=('chair', 'sofa'), times=3)
+    assert occurrences(wrapper) == dict(a=3, b=1, c=3, d=1)
+    assert wrapper.metainfo['classes'] == PascalVOCDataset.METAINFO['classes']
+
+
+def test_a_subset_of_classes_counts_in_its_own_order(root):
+    metainfo = dict(classes=('dog', 'sofa'))
+    assert occurrences(RepeatClasses(dataset(root, metainfo=metainfo), ('dog',))) == dict(a=1, b=2, c=1, d=1)
+
+
+def test_scan_is_cached_until_a_mask_changes(root, monkeypatch):
+    RepeatClasses(dataset(root), ('chair',))
+    scans = []
+    original = repeat_classes.LoadLabels
+    monkeypatch.setattr(repeat_classes, 'LoadLabels', lambda *a, **k: scans.append(1) or original(*a, **k))
+    assert len(RepeatClasses(dataset(root), ('chair',))) == 5 and not scans
+    Image.fromarray(np.full((9, 9), 9, np.uint8)).save(root / 'masks/d.png')
+    assert len(RepeatClasses(dataset(root), ('chair',))) == 6 and scans
+
+
+def test_unknown_class(root):
+    with pytest.raises(ValueError, match=r"classes=\['table'\] are not in the dataset; it has \('background'"):
+        RepeatClasses(dataset(root), ('table',))
