@@ -31,15 +31,15 @@ p.note, .note { color: #59636e; font-size: 13px; }
 .tile span { color: #59636e; font-size: 13px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 12px; text-align: right; border-bottom: 1px solid #eaeef2; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
-.about td { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:first-child, .about td { text-align: left; }
+.about td, .images td { overflow-wrap: anywhere; }
 tr.mean { font-weight: 600; border-top: 2px solid #59636e; }
 .up { color: #1a7f37; } .down { color: #cf222e; }
 .patch { display: inline-block; width: 13px; height: 13px; border: 1px solid #818b98; margin-right: 6px;
   vertical-align: -2px; }
 .bar { background: #eaeef2; width: 160px; height: 10px; } .bar i { display: block; background: #1f6feb; height: 10px; }
-.scroll { overflow-x: auto; }
-.plot { max-width: 100%; height: auto; display: block; }
+.scroll { overflow-x: auto; } .scroll td { white-space: nowrap; }
+.plot { display: block; }
 .card { margin: 14px 0 22px; }
 .row { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 4px; }
 figure { margin: 0; flex: 1 1 150px; max-width: 420px; } figure img { width: 100%; display: block; }
@@ -148,7 +148,7 @@ def _image_table(images: list[ImageResult]) -> str:
         f'<tr><td>{escape(Path(i.img_path).name)}</td><td>{_percent(i.miou)}</td><td>{_percent(i.pixel_acc)}</td></tr>'
         for i in images
     )
-    return f'<table><tr><th>image</th><th>mIoU</th><th>aAcc</th></tr>{rows}</table>'
+    return f'<table class="images"><tr><th>image</th><th>mIoU</th><th>aAcc</th></tr>{rows}</table>'
 
 
 def _card(card: Card) -> str:
@@ -174,7 +174,8 @@ def _jpeg(picture: np.ndarray) -> str:
 
 
 def _plot(png: bytes, alt: str) -> str:
-    return f'<img class="plot" alt="{alt}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    data = base64.b64encode(png).decode()
+    return f'<div class="scroll"><img class="plot" alt="{alt}" src="data:image/png;base64,{data}"></div>'
 
 
 def _legend(entries) -> str:
