@@ -92,6 +92,12 @@ class DeepLab(EncoderDecoder):
         head_type = MODELS.get(decode_head['type'])
         if head_type is not None and issubclass(head_type, DeepLabHead):
             channels = self.backbone.feature_channels
+            for key in ('in_index', 'low_level_index'):
+                if decode_head.get(key, 0) not in range(-len(channels), len(channels)):
+                    raise ValueError(
+                        f'decode_head.{key}={decode_head[key]!r}: {type(self.backbone).__name__} has {len(channels)} '
+                        f'feature maps, with {channels} channels; choose one of 0 to {len(channels) - 1}'
+                    )
             values = dict(in_channels=channels[decode_head.get('in_index', -1)], output_stride=self.output_stride)
             if head_type.needs_low_level:
                 index = decode_head.get('low_level_index', self.backbone.low_level_index)

@@ -38,8 +38,8 @@ def _measured(model: nn.Module, of: str, width: int, field: Field) -> tuple[int,
 
 @pytest.mark.parametrize(('depth', 'size'), [(50, 483), (101, 1027)])
 def test_resnets_of_the_release_have_the_published_fields(depth, size):
-    # Araujo, Norris and Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019: resnet_v1_50 483
-    # and resnet_v1_101 1027 pixels, of the TensorFlow models, which stride in the last unit.
+    # Araujo, Norris and Sim, Computing Receptive Fields of Convolutional Neural Networks, Distill 2019: 483 pixels of
+    # resnet_v1_50 and 1027 of resnet_v1_101, the TensorFlow models, which stride in the last unit.
     with torch.device('meta'):
         model = MODELS.build(dict(type='DeepLabResNet', depth=depth, output_stride=32, strided_unit='last'))
     field = trace_fields(model)[1]['']

@@ -1,0 +1,161 @@
+"""DeepLab: one output stride, frozen batch norm, and predictions that are MMSegmentation's with less memory."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.structures import SegDataSample
+from model_helpers import randomize, segmentor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+RESNET = dict(type='DeepLabResNet', depth=50, base_channels=4)
+MOBILENET = dict(type='DeepLabMobileNetV2', width=0.25)
+V3 = dict(type='DeepLabV3Head', channels=8)
+V3PLUS = dict(type='DeepLabV3PlusHead', channels=8, decoder_channels=8)
+
+METAS = {
+    'same size': dict(ori_shape=(33, 49), img_shape=(33, 49)),
+    'padded': dict(ori_shape=(30, 41), img_shape=(30, 41), img_padding_size=(0, 8, 0, 3)),
+    'padded, other key': dict(ori_shape=(30, 41), img_shape=(30, 41), padding_size=(0, 8, 0, 3)),
+    'resized': dict(ori_shape=(70, 100), img_shape=(33, 49)),
+    'padded and resized': dict(ori_shape=(60, 82), img_shape=(30, 41), img_padding_size=(0, 8, 0, 3)),
+    'flipped': dict(ori_shape=(33, 49), img_shape=(33, 49), flip=True, flip_direction='horizontal'),
+    'flipped vertically': dict(ori_shape=(33, 49), img_shape=(33, 49), flip=True, flip_direction='vertical'),
+    'all': dict(
+        ori_shape=(45, 60), img_shape=(30, 41), img_padding_size=(2, 6, 1, 2), flip=True, flip_direction='horizontal'
+    ),
+}
+
+
+def _samples(*metas: dict) -> list[SegDataSample]:
+    return [SegDataSample(metainfo=copy.deepcopy(meta)) for meta in metas]
+
+
+@pytest.mark.parametrize('num_classes', [21, 150, 300])
+@pytest.mark.parametrize('name', METAS)
+def test_labels_are_those_of_mmsegmentation(name, num_classes):
+    torch.manual_seed(0)
+    model = segmentor(MOBILENET, dict(V3, rates=(2,)), num_classes)
+    logits = torch.randn(2, num_classes, 5, 7)
+    inputs = torch.zeros(2, 3, 33, 49)
+    model._forward = lambda *_: logits
+    meta = METAS[name]
+    full = torch.nn.functional.interpolate(logits, (33, 49), mode='bilinear', align_corners=True)
+    stock = EncoderDecoder.postprocess_result(model, full, _samples(meta, meta))
+    for mine, theirs in zip(model.predict(inputs, _samples(meta, meta)), stock, strict=True):
+        assert mine.pred_sem_seg.data.dtype == (torch.uint8 if num_classes <= 256 else torch.int16)
+        assert mine.pred_sem_seg.shape == meta['ori_shape']
+        assert 'seg_logits' not in mine
+        agree = mine.pred_sem_seg.data.long() == theirs.pred_sem_seg.data
+        assert agree.all(), f'{(~agree).sum()} of {agree.numel()} pixels differ'
+
+
+@pytest.mark.parametrize(('backbone', 'head'), [(RESNET, V3PLUS), (MOBILENET, V3)])
+def test_the_whole_network_predicts_what_mmsegmentation_would(backbone, head):
+    torch.manual_seed(0)
+    model = randomize(segmentor(backbone, head, num_classes=11)).eval()
+    inputs = torch.randn(2, 3, 65, 97)
+    meta = dict(ori_shape=(80, 111), img_shape=(60, 90), pad_shape=(65, 97), img_padding_size=(0, 7, 0, 5))
+    with torch.no_grad():
+        mine = model.predict(inputs, _samples(meta, meta))
+        stock = EncoderDecoder.predict(model, inputs, _samples(meta, meta))
+        model.keep_seg_logits = True
+        kept = model.predict(inputs, _samples(meta, meta))
+    for lean, theirs, full in zip(mine, stock, kept, strict=True):
+        assert len(lean.pred_sem_seg.data.unique()) > 1
+        torch.testing.assert_close(lean.pred_sem_seg.data.long(), theirs.pred_sem_seg.data)
+        assert full.seg_logits.data.shape == (11, 80, 111)
+        torch.testing.assert_close(full.seg_logits.data, theirs.seg_logits.data)
+        torch.testing.assert_close(full.pred_sem_seg.data, theirs.pred_sem_seg.data)
+
+
+def test_ties_go_to_the_first_class_as_in_argmax():
+    model = segmentor(MOBILENET, dict(V3, rates=(2,)), 21)
+    model._forward = lambda *_: torch.zeros(1, 21, 3, 3)
+    (sample,) = model.predict(torch.zeros(1, 3, 33, 33), _samples(dict(ori_shape=(33, 33))))
+    assert not sample.pred_sem_seg.data.any()
+
+
+def test_a_single_channel_and_sliding_windows_take_mmsegmentations_way():
+    model = segmentor(MOBILENET, dict(V3, out_channels=1, threshold=0.3), num_classes=2).eval()
+    with torch.no_grad():
+        (sample,) = model.predict(torch.randn(1, 3, 33, 33), _samples(dict(ori_shape=(33, 33), img_shape=(33, 33))))
+    assert sample.seg_logits.shape == (33, 33)
+    slide = ConfigDict(mode='slide', crop_size=(33, 33), stride=(20, 20))
+    model = segmentor(MOBILENET, V3, test_cfg=slide).eval()
+    with torch.no_grad():
+        (sample,) = model.predict(torch.randn(1, 3, 49, 65), _samples(dict(ori_shape=(49, 65), img_shape=(49, 65))))
+    assert sample.pred_sem_seg.shape == (49, 65)
+
+
+def _norms(part) -> list[_BatchNorm]:
+    return [m for m in part.modules() if isinstance(m, _BatchNorm)]
+
+
+@pytest.mark.parametrize('parts', [(), ('backbone',), ('backbone', 'decode_head')])
+@pytest.mark.parametrize('affine', [True, False])
+def test_frozen_batch_norm(parts, affine):
+    torch.manual_seed(0)
+    model = segmentor(MOBILENET, V3, frozen_bn=parts, frozen_bn_affine=affine).train()
+    before = {name: value.clone() for name, value in model.named_buffers() if 'running' in name}
+    model(torch.randn(2, 3, 65, 65))
+    for part in ('backbone', 'decode_head'):
+        frozen = part in parts
+        norms = _norms(getattr(model, part))
+        assert norms
+        assert all(m.training != frozen for m in norms)
+        assert all(p.requires_grad != (frozen and affine) for m in norms for p in m.parameters())
+        moved = [not torch.equal(before[n], v) for n, v in model.named_buffers() if n in before and n.startswith(part)]
+        assert any(moved) != frozen
+    assert model.backbone.conv1.conv.weight.requires_grad
+    model.eval()
+    assert not any(m.training for m in model.modules())
+
+
+def test_batch_of_one_image_trains_with_frozen_batch_norm():
+    model = segmentor(MOBILENET, V3, frozen_bn=('backbone', 'decode_head')).train()
+    assert model(torch.randn(1, 3, 65, 65)).isfinite().all()
+
+
+def test_one_output_stride_and_norm_for_backbone_and_head():
+    model = segmentor(RESNET, V3PLUS, output_stride=8, norm_cfg=dict(type='BN', momentum=3e-4, eps=2e-5))
+    assert model.eval()(torch.zeros(1, 3, 65, 65)).shape[2:] == (17, 17)
+    assert model.backbone(torch.zeros(1, 3, 65, 65))[-1].shape[2:] == (9, 9)
+    assert model.decode_head.output_stride == 8
+    assert {(m.momentum, m.eps) for m in _norms(model)} == {(3e-4, 2e-5)}
+
+
+def test_the_same_weights_fit_at_every_output_stride():
+    states = [segmentor(RESNET, V3PLUS, output_stride=s).state_dict() for s in (8, 16, 32)]
+    assert states[0].keys() == states[1].keys() == states[2].keys()
+    assert all(states[0][k].shape == states[2][k].shape for k in states[0])
+
+
+def test_a_training_step_returns_the_loss():
+    torch.manual_seed(0)
+    model = segmentor(MOBILENET, V3PLUS)
+    label = torch.randint(0, 3, (2, 1, 65, 65))
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=mask)) for mask in label]
+    losses = model.loss(torch.randn(2, 3, 65, 65), samples)
+    assert losses['decode.loss_ce'].isfinite()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(frozen_bn=('neck',)), "choose of 'backbone' and 'decode_head'"),
+        (dict(output_stride=4), r'choose one of \(8, 16, 32\)'),
+        (dict(output_stride=12), r'choose one of \(8, 16, 32\)'),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        segmentor(RESNET, V3, **arguments)
+
+
+def test_a_backbone_without_output_stride_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match="ResNetV1c has no output_stride.*use model.type='EncoderDecoder'"):
+        segmentor(dict(type='ResNetV1c', depth=18), V3)
