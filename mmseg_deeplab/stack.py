@@ -25,6 +25,12 @@ STACKS = {
     },
 }
 
+# Warnings of the stack about its own code, at every use and nothing that a user of it could change.
+_NOISE = (
+    'When align_corners=True, the output would more aligned',  # the releases' resize; sizes are n*x+1 where it matters
+    '`broadcast_buffers` is deprecated',  # MMEngine's wrapper for distributed training passes it
+)
+
 _COMMANDS = {
     'onedl': "pip install -e '.[onedl]'",
     'openmmlab': "pip install torch 'setuptools<81' wheel && pip install --no-build-isolation -e '.[openmmlab]'",
@@ -67,7 +73,7 @@ def import_stack() -> None:
 
     The forks print 'Could not import OneDL' (an optional package of theirs) at every import, and without mmcv's
     compiled operators both warn about MultiScaleDeformableAttention, which no DeepLab uses. Everything else that the
-    import prints is passed on.
+    import prints is passed on. Warnings of `_NOISE` are ignored from then on.
     """
     said = io.StringIO()
     try:
@@ -79,6 +85,8 @@ def import_stack() -> None:
         for line in said.getvalue().splitlines():
             if 'Could not import OneDL' not in line:
                 print(line)
+    for message in _NOISE:
+        warnings.filterwarnings('ignore', message=message)
 
 
 def _installed(names) -> dict[str, str]:

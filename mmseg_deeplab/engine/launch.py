@@ -15,9 +15,9 @@ from mmseg.registry import RUNNERS
 from ..datasets import set_data_root
 from ..models import DeepLab
 from ..preflight import check_options
+from .hooks.dense_crf import load_preset
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CRF_PRESETS = PACKAGE.parent / 'configs' / '_base_' / 'dense_crf'
 
 
 class CfgOptions(DictAction):
@@ -84,7 +84,8 @@ def load_test_config(args: Namespace) -> Config:
         evaluators[0]['output_dir'] = args.out
     hooks = []
     if args.crf is not None:
-        hooks.append(_crf_hook(args.crf, args.crf_backend))
+        backend = {} if args.crf_backend is None else dict(backend=args.crf_backend)
+        hooks.append(dict(type='DenseCRFHook', **{**load_preset(args.crf), **backend}))
     if args.show_dir is not None:
         hooks.append(dict(type='PanelHook', out_dir=args.show_dir))
     if args.report is not None:
@@ -168,12 +169,3 @@ def _enable_tta(cfg: Config) -> None:
             raise ValueError(f'--tta needs {key} in the config; configs/_base_ shows how it looks')
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
-
-
-def _crf_hook(preset: str, backend: str | None) -> dict:
-    path = CRF_PRESETS / f'{preset}.py'
-    if not path.is_file():
-        names = ', '.join(sorted(file.stem for file in CRF_PRESETS.glob('*.py')))
-        raise ValueError(f'--crf {preset}: there is no such preset; choose one of {names}')
-    hook = dict(type='DenseCRFHook', **Config.fromfile(path).dense_crf)
-    return hook if backend is None else {**hook, 'backend': backend}

@@ -15,7 +15,6 @@ from torch import nn
 
 from .summary import summarize
 
-
 # Warnings of MMEngine about its own CheckpointHook, whatever the config.
 STALE_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 

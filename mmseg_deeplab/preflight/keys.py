@@ -53,7 +53,7 @@ BY_PLACE = {
     'env_cfg.mp_cfg': (set_multi_processing, set()),
     'auto_scale_lr': ('auto_scale_lr', {'enable', 'base_batch_size'}),
 }
-TEST_CFG = {'mode', 'stride', 'crop_size', 'subdivision_steps', 'scale_factor'}
+TEST_CFG = {'mode', 'stride', 'crop_size', 'subdivision_steps', 'subdivision_num_points', 'scale_factor'}
 REGISTRIES = list(
     {
         id(registry): registry
@@ -106,7 +106,8 @@ def _check(value: object, path: str) -> None:
     if isinstance(value, Mapping):
         _check_dict(value, path)
         for key, child in value.items():
-            _check(child, f'{path}.{key}')
+            if not (key == 'transforms' and value.get('type') == 'Albu'):  # types of another library
+                _check(child, f'{path}.{key}')
     elif isinstance(value, (list, tuple)):
         for i, child in enumerate(value):
             _check(child, f'{path}.{i}')

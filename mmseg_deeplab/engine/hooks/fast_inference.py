@@ -46,9 +46,13 @@ def _folds(parent: nn.Module, conv: nn.Module | None, norm: _BatchNorm) -> bool:
 def prepare_for_inference(model: nn.Module) -> int:
     """Set eval mode, fold batch norm and, on the CPU, lay the weights out channels-last; return the layers folded.
 
-    The answers stay the same up to rounding; channels-last is how the CPU's convolution kernels read fastest.
+    The answers stay the same up to rounding; channels-last is how the CPU's convolution kernels read fastest. Only a
+    `DeepLab` is changed: layers of another segmentor may run in another order than they are registered in.
     """
-    folded = fold_batch_norm(model.eval())
+    model.eval()
+    if not isinstance(model, DeepLab):
+        return 0
+    folded = fold_batch_norm(model)
     if next(model.parameters()).device.type == 'cpu':
         model.to(memory_format=torch.channels_last)
     return folded
@@ -60,6 +64,6 @@ class FastInferenceHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Prepare the model inside the wrappers of distributed runs and of test-time augmentation."""
-        model = unwrap(runner.model)
-        if isinstance(model, DeepLab):
-            runner.logger.info(f'{prepare_for_inference(model)} batch norm layers folded into convolutions')
+        folded = prepare_for_inference(unwrap(runner.model))
+        if folded:
+            runner.logger.info(f'{folded} batch norm layers folded into convolutions')
