@@ -1,7 +1,15 @@
 """Hooks that configs name."""
 
 from .checkpoint import CrashSafeCheckpointHook
+from .dense_crf import DenseCRFHook
 from .fast_inference import FastInferenceHook, fold_batch_norm, prepare_for_inference
 from .strict_load import StrictLoadHook
 
-__all__ = ['CrashSafeCheckpointHook', 'FastInferenceHook', 'StrictLoadHook', 'fold_batch_norm', 'prepare_for_inference']
+__all__ = [
+    'CrashSafeCheckpointHook',
+    'DenseCRFHook',
+    'FastInferenceHook',
+    'StrictLoadHook',
+    'fold_batch_norm',
+    'prepare_for_inference',
+]

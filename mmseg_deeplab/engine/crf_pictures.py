@@ -1,0 +1,61 @@
+"""The pictures of one image's way through the CRF, for a segmentor."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmseg.apis import inference_model
+from PIL import Image
+from torch import nn
+
+from ..crf import DenseCRF
+from ..visualization.crf_maps import iteration_figure, label_figure
+from .hooks.dense_crf import crf_input, keep_logits
+
+ITERATIONS = (0, 1, 2, 4, 10)
+"""Those of DeepLab v1's Fig. 2, and the network's own."""
+
+
+def draw_crf(
+    model: nn.Module,
+    image: str,
+    crf: dict,
+    folder: Path,
+    truth: str | None = None,
+    classes: Sequence[str] = (),
+    iterations: Sequence[int] = ITERATIONS,
+) -> list[Path]:
+    """Draw score and belief maps by iteration, and the labels before and after the CRF.
+
+    Args:
+        model: From `apis.init_model`.
+        image: A picture file.
+        crf: Parameters of `DenseCRF`; `iterations` is the last to draw.
+        folder: Where NAME_maps.png and NAME_labels.png go.
+        truth: A label map of class indices, PNG.
+        classes: Names of those to draw; by default the three that cover most of the prediction.
+        iterations: After how many updates to draw.
+
+    Returns:
+        The two files.
+    """
+    names = list(model.dataset_meta['classes'])
+    for name in classes:
+        if name not in names:
+            raise ValueError(f'class {name!r}: the model knows {", ".join(names)}')
+    restore = keep_logits(model)
+    sample = inference_model(model, image)
+    restore()
+    pixels, logits = crf_input(model, sample)
+    crf = DenseCRF(**{**crf, 'iterations': max(iterations)}, input='logits')
+    beliefs = {k: q.cpu().numpy() for k, q in enumerate(crf.steps(pixels, logits)) if k in iterations}
+    before, after = logits.argmax(0).cpu().numpy(), beliefs[max(iterations)].argmax(0)
+    area = np.bincount(before.ravel(), minlength=len(names))
+    most = [int(k) for k in np.argsort(-area, kind='stable')[:3] if area[k]]
+    folder.mkdir(parents=True, exist_ok=True)
+    maps, labels = (folder / f'{Path(image).stem}_{kind}.png' for kind in ('maps', 'labels'))
+    shown = [names.index(name) for name in classes] or most
+    iteration_figure(pixels, beliefs, names, shown).savefig(maps, dpi=110)
+    mask = np.array(Image.open(truth)) if truth else None
+    label_figure(pixels, before, after, model.dataset_meta['palette'], mask).savefig(labels, dpi=110)
+    return [maps, labels]

@@ -1,0 +1,169 @@
+"""The search of the CRF's parameters for a segmentor and a dataset: cases from the network, preset and figure."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, pseudo_collate
+from torch import nn
+
+from ..crf.search import Candidate, Score, Search, save_case
+from ..visualization.crf_maps import surface_figure
+from .hooks.dense_crf import crf_input, keep_logits
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a search found."""
+
+    scores: list[Score]  # of the candidates looked at, best first
+    without: Score  # the network alone, on the same images
+    held_out: tuple[Score, Score] | None  # without CRF and with the best candidate, on images not searched on
+    preset: Path
+    figure: Path
+
+
+def search_crf(
+    model: nn.Module,
+    dataset: BaseDataset,
+    source: str,
+    folder: Path,
+    grid: Mapping[str, Sequence[float]],
+    fixed: Mapping[str, Any],
+    images: int = 100,
+    held_out: int = 100,
+    seed: int = 0,
+    workers: int = 1,
+    class_subset: Sequence[str | int] = (),
+    progress: Callable[[str], Progress] = lambda title: lambda done, total: None,
+) -> Report:
+    """Search the CRF's parameters on some images of a dataset, check them on others, write preset and figure.
+
+    Everything that takes time is kept in `folder`, so that a search that was interrupted goes on there.
+
+    Args:
+        model: A segmentor on its device.
+        dataset: With truth in its pipeline.
+        source: Names config and checkpoint in the preset.
+        folder: Where predictions, state, `preset.py` and `surface.png` go.
+        grid: The values to search, see `crf.search.GRIDS`.
+        fixed: Parameters of `DenseCRF` that are not searched.
+        images, held_out: How many images to search on, and how many others to check the best candidate on.
+        seed: Of the choice of images.
+        workers: Processes that refine.
+        class_subset: Names or indices of the classes whose mean IoU counts; empty means all.
+        progress: Given a title, returns what is called with (done, total).
+
+    Raises:
+        ValueError: If the dataset is too small, or `folder` belongs to another search.
+    """
+    if images < 1 or held_out < 0 or images + held_out > len(dataset):
+        raise ValueError(f'images={images} and held_out={held_out}, but the dataset has {len(dataset)} images')
+    classes = list(dataset.metainfo['classes'])
+    unknown = [c for c in class_subset if c not in classes and c not in range(len(classes))]
+    if unknown:
+        raise ValueError(f'classes {unknown}: the dataset has {classes}')
+    subset = [classes.index(c) if c in classes else c for c in class_subset]
+    order = np.random.default_rng(seed).permutation(len(dataset))[: images + held_out].tolist()
+    cases = predict_cases(model, dataset, order, folder / 'cases', progress('network'))
+    searched, others = cases[:images], cases[images:]
+    state = folder / 'state.jsonl'
+    with Search(state, len(classes), fixed, subset, workers=workers) as search:
+        search.progress = progress('without CRF')
+        without = search.scores([None], searched)[0]
+        search.progress = progress('searching')
+        scores = search.coarse_to_fine(grid, searched)
+        best = scores[0].candidate
+        search.progress = progress('held-out images')
+        check = tuple(search.scores([None, best], others)) if others else None
+    preset, figure = folder / 'preset.py', folder / 'surface.png'
+    preset.write_text(_preset(source, scores[0], without, check, images, {**fixed, **best}))
+    surface_figure([(score.candidate, score.miou) for score in scores], without.miou).savefig(figure, dpi=110)
+    return Report(scores, without, check, preset, figure)
+
+
+@torch.no_grad()
+def predict_cases(
+    model: nn.Module, dataset: BaseDataset, order: Sequence[int], folder: Path, progress: Progress
+) -> list[Path]:
+    """Save image, logits and truth of the dataset's images `order`, each once, as files for `Search`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = sum(value.double().sum().item() for value in model.state_dict().values())
+    origin = (
+        f'weights that sum up to {weights:.10g}, {len(dataset)} images from {dataset.get_data_info(0)["img_path"]} on'
+    )
+    note = folder / 'origin.txt'
+    if note.exists() and note.read_text() != origin:
+        raise ValueError(
+            f'{folder} holds predictions of another network or dataset ({note.read_text()}; now {origin}): delete it, '
+            f'or give this search another folder'
+        )
+    note.write_text(origin)
+    paths = [folder / f'{index:06d}.npz' for index in order]
+    restore = keep_logits(model.eval())
+    for done, (index, path) in enumerate(zip(order, paths, strict=True), 1):
+        if not path.exists():
+            batch = pseudo_collate([dataset[index]])
+            sample = model.test_step(batch)[0]
+            if 'gt_sem_seg' not in sample:
+                raise ValueError(f'{sample.img_path} came without truth: the search needs LoadLabels in the pipeline')
+            image, logits = crf_input(model, sample, batch['inputs'][0])
+            save_case(path, image, logits, sample.gt_sem_seg.data[0].cpu().numpy())
+        progress(done, len(paths))
+    restore()
+    return paths
+
+
+def format_report(report: Report, count: int = 10) -> str:
+    """The best candidates and the gains, as text."""
+    names = list(report.scores[0].candidate)
+    lines = ['  mIoU   aAcc  ' + ''.join(f'{name:>12}' for name in names)]
+    for score in report.scores[:count]:
+        values = ''.join(f'{score.candidate[name]:>12g}' for name in names)
+        lines.append(f'{100 * score.miou:6.2f} {100 * score.pixel_acc:6.2f}  {values}')
+    lines.append(f'{100 * report.without.miou:6.2f} {100 * report.without.pixel_acc:6.2f}   without CRF')
+    if report.held_out:
+        without, best = report.held_out
+        lines.append(
+            f'on images that were not searched on: mIoU {_gain(without, best)}, '
+            f'aAcc {100 * without.pixel_acc:.2f} -> {100 * best.pixel_acc:.2f}'
+        )
+    lines.append(f'{len(report.scores)} candidates; preset: {report.preset}, figure: {report.figure}')
+    return '\n'.join(lines)
+
+
+def print_progress(title: str) -> Progress:
+    """Show a counter with the time it will still take on one line of the terminal."""
+    begin = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal begin
+        if begin is None or done < begin[0]:
+            begin = done, time.monotonic()
+        elapsed = time.monotonic() - begin[1]
+        left = elapsed * (total - done) / (done - begin[0]) if done > begin[0] else 0
+        end = '\n' if done == total else ''
+        print(f'\r{title}: {done}/{total} images, {elapsed:.0f} s, {left:.0f} s left   ', end=end, file=sys.stderr)
+
+    return progress
+
+
+def _preset(
+    source: str, best: Score, without: Score, check: tuple[Score, Score] | None, images: int, values: Candidate
+) -> str:
+    text = f'# Searched on {images} images for {source}: mIoU {_gain(without, best)}.\n'
+    if check:
+        text += f'# On images that were not searched on: {_gain(*check)}.\n'
+    arguments = ', '.join(f'{name}={value!r}' for name, value in values.items())
+    return f'{text}dense_crf = dict({arguments})\n'
+
+
+def _gain(without: Score, refined: Score) -> str:
+    return f'{100 * without.miou:.2f} -> {100 * refined.miou:.2f}'

@@ -1,0 +1,351 @@
+"""DenseCRFHook in real loops, against the reference CRF on the network's own logits."""
+
+import multiprocessing
+import os
+
+import mmcv
+import numpy as np
+import pytest
+import torch
+import torch.distributed
+from mmengine.config import ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmseg.apis import inference_model
+from mmseg.datasets import BaseSegDataset
+from mmseg.models.segmentors import EncoderDecoder, SegTTAModel
+from mmseg.registry import MODELS
+from PIL import Image
+from torch import nn
+
+from mmseg_deeplab.crf import DenseCRF
+from mmseg_deeplab.engine import DeepLabRunner
+from mmseg_deeplab.engine.hooks.dense_crf import DenseCRFHook, attach
+from mmseg_deeplab.models import DeepLab, DeepLabTTA
+from mmseg_deeplab.models.backbones import DeepLabBackbone
+
+densecrf = pytest.importorskip('pydensecrf.densecrf')
+
+CLASSES = ('background', 'disc', 'box')
+VALUES = dict(pos_w=3, pos_xy_std=2, bi_w=5, bi_xy_std=20, bi_rgb_std=8, backend='pydensecrf')
+
+
+@MODELS.register_module(force=True)
+class Blur(DeepLabBackbone):
+    """Colours, four pixels a cell: what a head makes of them has soft, misplaced edges for the CRF to mend."""
+
+    feature_channels = (3,)
+
+    def __init__(self, output_stride=4, norm_cfg=None, init_cfg=None):
+        nn.Module.__init__(self)
+        self.output_stride = output_stride
+
+    def init_weights(self):
+        pass
+
+    def forward(self, x):
+        return (nn.functional.avg_pool2d(x, 4, ceil_mode=True),)
+
+
+def make_model(kind=EncoderDecoder, num_classes=3, **head) -> EncoderDecoder:
+    init_default_scope('mmseg')
+    preprocessor = dict(
+        type='SegDataPreProcessor', mean=[127.5] * 3, std=[30.0] * 3, bgr_to_rgb=True, test_cfg=dict(size=(96, 96))
+    )
+    head = dict(
+        type='FCNHead', in_channels=3, channels=3, num_convs=0, concat_input=False, num_classes=num_classes,
+        dropout_ratio=0, align_corners=False, in_index=0, **head,
+    )  # fmt: skip
+    model = kind(
+        backbone=dict(type='Blur'), decode_head=head, data_preprocessor=preprocessor, test_cfg=ConfigDict(mode='whole')
+    )
+    torch.manual_seed(1)
+    nn.init.normal_(model.decode_head.conv_seg.weight)
+    nn.init.zeros_(model.decode_head.conv_seg.bias)
+    return model.eval()
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Five noisy pictures of different sizes, none larger than 96 pixels, with random truth."""
+    root = tmp_path_factory.mktemp('pictures')
+    (root / 'images').mkdir()
+    (root / 'masks').mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        height, width = 50 + 3 * number, 90 - 7 * number
+        truth = np.zeros((height, width), np.uint8)
+        truth[10:40, 10 + 2 * number : 30] = 1
+        truth[25:45, 35:55] = 2
+        image = np.array([[90, 140, 90], [210, 80, 60], [60, 90, 200]])[truth] + rng.normal(0, 12, (height, width, 3))
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / 'images' / f'{number}.png')
+        Image.fromarray(truth).save(root / 'masks' / f'{number}.png')
+    return root
+
+
+def make_dataset(folder, pipeline=None) -> BaseSegDataset:
+    return BaseSegDataset(
+        data_root=str(folder),
+        data_prefix=dict(img_path='images', seg_map_path='masks'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        metainfo=dict(classes=CLASSES, palette=[[0, 0, 0], [200, 40, 40], [40, 40, 200]]),
+        pipeline=pipeline or [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')],
+    )
+
+
+class Recorder(BaseMetric):
+    """What a metric sees, by image."""
+
+    default_prefix = ''
+
+    def process(self, data_batch, data_samples):
+        views = data_batch['data_samples'] if isinstance(data_batch['data_samples'][0], (list, tuple)) else None
+        for loaded, sample in zip(views[0] if views else data_batch['data_samples'], data_samples, strict=True):
+            assert loaded.img_path == sample['img_path'], 'batch and samples are not of the same iteration'
+            maps = {key: sample[key]['data'] for key in sample if key.startswith('pred_sem_seg')}
+            assert len(maps) == (1 if 'seg_logits' in sample else 2)
+            self.results.append((sample['img_path'], maps))
+
+    def compute_metrics(self, results):
+        self.seen = results
+        return dict(images=len(results), hit=float(sum((m['pred_sem_seg'] == 1).sum() for _, m in results)))
+
+
+class Watcher(Hook):
+    """What hooks after an iteration see."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append((batch_idx, [(s.img_path, s.pred_sem_seg.data) for s in outputs]))
+
+    after_val_iter = after_test_iter
+
+
+def make_runner(model, dataset, work_dir, hooks, batch_size=1, kind=Runner, **kwargs) -> Runner:
+    loader = dict(
+        batch_size=batch_size,
+        num_workers=0,
+        dataset=dataset,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+    )
+    loops = dict(
+        test_dataloader=loader, test_evaluator=[Recorder()], test_cfg=dict(),
+        val_dataloader=loader, val_evaluator=[Recorder()], val_cfg=dict(),
+    )  # fmt: skip
+    return kind(
+        model=model,
+        work_dir=str(work_dir),
+        custom_hooks=hooks,
+        default_scope='mmseg',
+        log_level='ERROR',
+        experiment_name=f'crf_{os.urandom(4).hex()}',
+        cfg=ConfigDict(),
+        default_hooks=dict(checkpoint=None),
+        **loops,
+        **kwargs,
+    )
+
+
+def reference(path, logits: torch.Tensor) -> np.ndarray:
+    """Labels of pydensecrf, called directly."""
+    image = np.array(Image.open(path))
+    height, width, _ = image.shape
+    q = logits.softmax(0).numpy()
+    crf = densecrf.DenseCRF2D(width, height, len(q))
+    crf.setUnaryEnergy(np.ascontiguousarray(-np.log(q.clip(1e-5, 1)).reshape(len(q), -1)))
+    crf.addPairwiseGaussian(sxy=2, compat=3)
+    crf.addPairwiseBilateral(sxy=20, srgb=8, rgbim=image, compat=5)
+    return np.array(crf.inference(10)).argmax(0).reshape(height, width)
+
+
+@torch.no_grad()
+def network_logits(model, dataset) -> dict[str, torch.Tensor]:
+    """The stock model's logits at the original sizes."""
+    samples = [model.test_step(pseudo_collate([dataset[k]]))[0] for k in range(len(dataset))]
+    return {sample.img_path: sample.seg_logits.data for sample in samples}
+
+
+@pytest.mark.parametrize('workers, batch_size', [(0, 1), (2, 1)])
+def test_metrics_and_hooks_get_what_the_reference_computes(folder, tmp_path, workers, batch_size):
+    """In the dataset's order, whoever refines; the network's own prediction moves aside; the loop is left as it was."""
+    model, dataset = make_model(), make_dataset(folder)
+    logits = network_logits(model, dataset)
+    watcher = Watcher()
+    runner = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=workers, **VALUES), watcher], batch_size)
+    runner.test()
+    seen = runner.test_loop.evaluator.metrics[0].seen
+    assert [path for path, _ in seen] == list(logits)
+    changed = 0
+    for path, maps in seen:
+        np.testing.assert_array_equal(maps['pred_sem_seg'][0], reference(path, logits[path]))
+        np.testing.assert_array_equal(maps['pred_sem_seg_before_crf'][0], logits[path].argmax(0))
+        changed += int((maps['pred_sem_seg'] != maps['pred_sem_seg_before_crf']).sum())
+    assert changed > 100, 'the CRF had nothing to do'
+    assert [number for number, _ in watcher.seen] == list(range(5))
+    for (path, maps), (_, [(hook_path, label)]) in zip(seen, watcher.seen, strict=True):
+        assert path == hook_path and torch.equal(maps['pred_sem_seg'], label)
+    assert 'test_step' not in vars(model) and 'run_iter' not in vars(runner.test_loop)
+
+
+def test_deeplab_keeps_its_logits_only_while_they_are_needed(folder, tmp_path):
+    dataset = make_dataset(folder)
+    logits = network_logits(make_model(), dataset)
+    model = make_model(DeepLab)
+    runner = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=0, **VALUES)])
+    runner.test()
+    for path, maps in runner.test_loop.evaluator.metrics[0].seen:
+        np.testing.assert_array_equal(maps['pred_sem_seg'][0], reference(path, logits[path]))
+    assert model.keep_seg_logits is False
+
+
+def test_batches_are_refined_and_shorter_last_ones_too(folder, tmp_path):
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    pipeline.insert(1, dict(type='Resize', scale=(64, 48)))
+    dataset = make_dataset(folder, pipeline)
+    logits = network_logits(make_model(), dataset)
+    runner = make_runner(make_model(), dataset, tmp_path, [DenseCRFHook(workers=0, **VALUES)], batch_size=2)
+    runner.test()
+    seen = runner.test_loop.evaluator.metrics[0].seen
+    assert len(seen) == 5
+    for path, maps in seen:
+        np.testing.assert_array_equal(maps['pred_sem_seg'][0], reference(path, logits[path]))
+
+
+@pytest.mark.parametrize('stages, refined', [('val', True), (('test',), False)])
+def test_stages_choose_between_validation_and_test(folder, tmp_path, stages, refined):
+    hook = DenseCRFHook(workers=0, stages=stages, **VALUES)
+    runner = make_runner(make_model(), make_dataset(folder), tmp_path, [hook])
+    runner.val()
+    seen = runner.val_loop.evaluator.metrics[0].seen
+    assert len(seen) == 5
+    assert all(('pred_sem_seg_before_crf' in maps) == refined for _, maps in seen)
+
+
+TTA_PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale_factor=scale, keep_ratio=True) for scale in (0.75, 1.0)],
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+
+
+def test_with_test_time_augmentation_the_merged_probabilities_are_refined(folder, tmp_path):
+    model, dataset = make_model(), make_dataset(folder, TTA_PIPELINE)
+    runner = make_runner(DeepLabTTA(module=model), dataset, tmp_path, [DenseCRFHook(workers=0, **VALUES)])
+    runner.test()
+    seen = runner.test_loop.evaluator.metrics[0].seen
+    assert len(seen) == 5
+    for k, (path, maps) in enumerate(seen):
+        views = dataset[k]
+        merged = 0
+        for inputs, sample in zip(views['inputs'], views['data_samples'], strict=True):
+            with torch.no_grad():
+                logits = model.test_step(dict(inputs=[inputs], data_samples=[sample]))[0].seg_logits.data
+            merged = merged + logits.softmax(0) / 4
+        np.testing.assert_array_equal(maps['pred_sem_seg'][0], reference(path, merged.log()))
+
+
+def test_stock_test_time_augmentation_is_refused(folder, tmp_path):
+    """Its samples carry the last view's logits; refining those would silently give another answer."""
+    runner = make_runner(
+        SegTTAModel(module=make_model()), make_dataset(folder, TTA_PIPELINE), tmp_path, [DenseCRFHook(workers=0)]
+    )
+    with pytest.raises(ValueError, match="tta_model = dict\\(type='DeepLabTTA'\\)"):
+        runner.test()
+
+
+def test_a_single_channel_decides_at_its_own_threshold(folder, tmp_path):
+    model = make_model(
+        num_classes=2, out_channels=1, threshold=0.2, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)
+    )
+    dataset = make_dataset(folder)
+    p = network_logits(model, dataset)
+    runner = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=0, iterations=0, **VALUES)])
+    runner.test()
+    for path, maps in runner.test_loop.evaluator.metrics[0].seen:
+        np.testing.assert_array_equal(maps['pred_sem_seg'], p[path] > 0.2)
+        assert 0 < maps['pred_sem_seg'].sum() < maps['pred_sem_seg'].numel()
+
+
+def test_two_processes_give_the_results_of_one(folder, tmp_path, monkeypatch):
+    """The model hides in MMDistributedDataParallel; five images on two processes repeat one, which must not count."""
+    monkeypatch.chdir(tmp_path)  # MMEngine collects in the working directory
+    model, dataset = make_model(DeepLab), make_dataset(folder)
+    alone = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=0, **VALUES)]).test()
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+
+    def work(rank):
+        os.environ['LOCAL_RANK'] = str(rank)
+        address = f'file://{tmp_path}/rendezvous'
+        torch.distributed.init_process_group('gloo', init_method=address, rank=rank, world_size=2)
+        hooks = [DenseCRFHook(workers=0, **VALUES)]
+        runner = make_runner(model, dataset, tmp_path, hooks, kind=DeepLabRunner, launcher='pytorch')
+        queue.put((runner.test(), type(runner.model).__name__))
+        queue.close()
+        queue.join_thread()
+        os._exit(0)
+
+    processes = [context.Process(target=work, args=(rank,)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    assert [queue.get(timeout=60) for _ in processes] == [(alone, 'MMDistributedDataParallel')] * 2
+    for process in processes:
+        process.join(60)
+
+
+def test_inference_on_files_and_arrays_shares_the_code(folder):
+    """An array names no file: the picture then comes from the network's input, which is BGR and here resized."""
+    model = make_model()
+    path = str(folder / 'images' / '0.png')
+    model.cfg = ConfigDict(test_pipeline=[dict(type='LoadImageFromFile'), dict(type='PackSegInputs')])
+    logits = inference_model(model, path).seg_logits.data
+    detach = attach(model, DenseCRF(input='logits', **VALUES))
+    from_file = inference_model(model, path)
+    from_array = inference_model(model, mmcv.imread(path))
+    np.testing.assert_array_equal(from_file.pred_sem_seg.data[0], reference(path, logits))
+    assert torch.equal(from_file.pred_sem_seg.data, from_array.pred_sem_seg.data)
+    model.cfg.test_pipeline.insert(1, dict(type='Resize', scale=(180, 100)))
+    model.data_preprocessor.test_cfg = None
+    assert inference_model(model, mmcv.imread(path)).pred_sem_seg.shape == logits.shape[1:]
+    detach()
+    assert 'seg_logits' in inference_model(model, mmcv.imread(path))
+
+
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (dict(stages=('train',)), 'stages'),
+        (dict(workers=-1), 'workers=-1'),
+        (dict(bi_w=4, bi_xy=67), 'bi_xy'),
+    ],
+)
+def test_wrong_arguments_are_named(wrong, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        DenseCRFHook(**wrong)
+
+
+def test_a_segmentor_without_logits_is_named(folder, tmp_path):
+    class LabelsOnly(EncoderDecoder):
+        def postprocess_result(self, *args):
+            samples = super().postprocess_result(*args)
+            for sample in samples:
+                del sample.seg_logits
+            return samples
+
+    runner = make_runner(make_model(LabelsOnly), make_dataset(folder), tmp_path, [DenseCRFHook(workers=0)])
+    with pytest.raises(ValueError, match='LabelsOnly predicts label maps without seg_logits'):
+        runner.test()
