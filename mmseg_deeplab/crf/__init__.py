@@ -4,5 +4,6 @@ Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs wi
 """
 
 from .dense_crf import DenseCRF
+from .pool import CRFPool
 
-__all__ = ['DenseCRF']
+__all__ = ['CRFPool', 'DenseCRF']

@@ -86,6 +86,19 @@ class DenseCRF:
         self.prune = prune
         self.input = input
         self.clip = clip
+        self.parameters = {
+            'iterations': iterations,
+            'pos_w': pos_w,
+            'pos_xy_std': pos_xy_std,
+            'bi_w': bi_w,
+            'bi_xy_std': bi_xy_std,
+            'bi_rgb_std': bi_rgb_std,
+            'backend': backend,
+            'normalization': normalization,
+            'prune': prune,
+            'input': input,
+            'clip': clip,
+        }
 
     def __call__(self, image, scores):
         """Refined probabilities of one image, or a list of them for lists of images and scores.

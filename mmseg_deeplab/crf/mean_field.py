@@ -13,9 +13,9 @@ from torch import Tensor
 from . import lattice
 from .kernels import Kernel
 
-# Memory blocks above 32 MiB are handed back to the system when they are freed (glibc), and every page of the next one
-# costs a fault: filtering in narrower blocks of columns is several times as fast.
-_LARGEST_BLOCK = 2**23  # floats
+# Memory of more than 32 MiB goes back to the system when it is freed (glibc), and each page of the next block costs a
+# fault, which takes longer than the filtering: so filter as many columns at once as stay below it.
+_LARGEST_BLOCK = 2**23 - 2**12  # floats
 _SMALLEST_WIDTH = 8  # columns
 
 
@@ -107,6 +107,8 @@ def mean_field(
             number of classes may differ. kernels: those of each image, the same but for their compatibilities.
     What is yielded is overwritten by the next step.
     """
+    # glibc keeps smaller blocks, too, only up to twice the size of the largest one that it has seen freed.
+    torch.empty(_LARGEST_BLOCK)
     ends = torch.tensor([unary.shape[1] for unary in unaries]).cumsum(0).tolist()
     rows = [slice(end - unary.shape[1], end) for end, unary in zip(ends, unaries, strict=True)]
     batch = unaries[0].new_full((ends[-1], max(map(len, unaries))), torch.inf)
