@@ -60,8 +60,8 @@ class TrimapCurve:
 class TrimapMetric(BaseMetric):
     """Mean IoU and pixel accuracy inside trimaps of 1 to `max_width` pixels (see the module's text).
 
-    Returns `trimap/mIoU_Wpx` and `trimap/aAcc_Wpx` in percent for the widths 1, 2, 5, 10, 20, 40; where samples hold
-    the map before the CRF, also `trimap/before_crf/...`. After `evaluate`, on the main process, `curve` and
+    Returns `trimap/mIoU_Wpx` in percent for the widths 1, 2, 5, 10, 20, 40; where samples hold the map before the CRF,
+    also `trimap/before_crf/mIoU_Wpx`. The logged table has the accuracies too. After `evaluate`, on the main process, `curve` and
     `curve_before_crf` (None without CRF) hold every width.
 
     Args:
@@ -101,15 +101,15 @@ class TrimapMetric(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Sum the images, log a short table, return the scores at the logged widths."""
         self.curve, self.curve_before_crf = (self._curve([r[i] for r in results if len(r) > i]) for i in (0, 1))
+        widths = [width for width in LOGGED_WIDTHS if width <= self.max_width]
+        table = PrettyTable(['Trimap width', *(f'{width} px' for width in widths)], align='r')
         metrics = {}
-        table = PrettyTable(['Trimap width', *(f'{w} px' for w in LOGGED_WIDTHS if w <= self.max_width)], align='r')
-        for prefix, curve in (('', self.curve), ('before_crf/', self.curve_before_crf)):
+        for prefix, suffix, curve in (('', '', self.curve), ('before_crf/', ' before CRF', self.curve_before_crf)):
             if curve is None:
                 continue
             for name, values in (('mIoU', curve.miou), ('aAcc', curve.pixel_acc)):
-                row = {w: round(float(values[w - 1]), 2) for w in LOGGED_WIDTHS if w <= self.max_width}
-                metrics.update({f'{prefix}{name}_{w}px': value for w, value in row.items()})
-                table.add_row([f'{name}{" before CRF" if prefix else ""}', *(f'{value:.2f}' for value in row.values())])
+                table.add_row([name + suffix, *(f'{values[width - 1]:.2f}' for width in widths)])
+            metrics |= {f'{prefix}mIoU_{width}px': round(float(curve.miou[width - 1]), 2) for width in widths}
         MMLogger.get_current_instance().info(f'trimap scores (percent):\n{table.get_string()}')
         return metrics
 

@@ -113,7 +113,7 @@ def test_before_crf_has_its_own_curve(make_sample, evaluate):
     evaluate(plain, [make_sample(truth, prediction)])
     assert result['trimap/mIoU_5px'] == 100
     np.testing.assert_array_equal(metric.curve_before_crf.miou, plain.curve.miou)
-    assert result['trimap/before_crf/aAcc_2px'] == round(plain.curve.pixel_acc[1], 2)
+    assert result['trimap/before_crf/mIoU_2px'] == round(plain.curve.miou[1], 2)
 
 
 def test_one_label_has_no_boundary(make_sample, evaluate):
