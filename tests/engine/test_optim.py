@@ -11,6 +11,7 @@ from torch import nn
 from mmseg_deeplab.engine import DeepLabOptimWrapperConstructor
 
 register_all_modules()
+LOSS = dict(type='SegCrossEntropy')
 
 
 def groups(model, optim_wrapper):
@@ -78,7 +79,9 @@ class Small(nn.Module):
         self.grouped = nn.Conv2d(8, 8, 3, groups=2)
         self.single = nn.Conv2d(1, 1, 3)
         self.norm = nn.BatchNorm2d(8)
-        self.head = MODELS.build(dict(type='FCNHead', in_channels=8, channels=4, num_classes=3, norm_cfg=None))
+        self.head = MODELS.build(
+            dict(type='FCNHead', in_channels=8, channels=4, num_classes=3, norm_cfg=None, loss_decode=LOSS)
+        )
 
 
 def test_each_multiplier_reaches_its_parameters_and_no_other():
@@ -131,7 +134,9 @@ def test_what_cannot_be_is_refused():
 def test_the_schedule_multiplies_every_group(repo, schedule, iterations, factors):
     cfg = Config.fromfile(repo / f'configs/_base_/schedules/{schedule}.py')
     assert cfg.train_cfg.max_iters == iterations
-    model = MODELS.build(dict(type='FCNHead', in_channels=2, channels=2, num_classes=3, norm_cfg=None))
+    model = MODELS.build(
+        dict(type='FCNHead', in_channels=2, channels=2, num_classes=3, norm_cfg=None, loss_decode=LOSS)
+    )
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     trained = optim_wrapper.optimizer.param_groups  # the wrapper adds one for the log
     first = [g['lr'] for g in trained]
@@ -142,5 +147,5 @@ def test_the_schedule_multiplies_every_group(repo, schedule, iterations, factors
         if i in factors:
             expected = [lr * factors[i] for lr in first]
             assert [g['lr'] for g in trained] == pytest.approx(expected, rel=2e-3), i
-        optim_wrapper.optimizer.step()
+        optim_wrapper.step()
         scheduler.step()
