@@ -86,28 +86,32 @@ def check_fit(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     mismatch = compare(own, state)
     if mismatch:
         cause, advice = explain(own, state, mismatch, set(classifier_keys(unwrap(model))))
-        raise CheckpointMismatchError(
-            f'{source} does not fit the model: {len(mismatch.missing)} parameters are missing, '
-            f'{len(mismatch.unexpected)} unexpected, {len(mismatch.shapes)} of another shape.\n'
-            f'{table(own, state, mismatch)}\nLikely cause: {cause}\nWhat to do: {advice}'
-        )
+        raise explain_mismatch(source, own, state, mismatch, cause, advice)
+
+
+def explain_mismatch(
+    source: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor], mismatch: Mismatch, cause: str, advice: str
+) -> CheckpointMismatchError:
+    """The error that shows a mismatch, its likely cause and what to do."""
+    return CheckpointMismatchError(
+        f'{source} does not fit the model: {len(mismatch.missing)} parameters are missing, '
+        f'{len(mismatch.unexpected)} unexpected, {len(mismatch.shapes)} of another shape.\n'
+        f'{table(own, state, mismatch)}\nLikely cause: {cause}\nWhat to do: {advice}'
+    )
 
 
 def classifier_keys(model: nn.Module) -> list[str]:
     """The parameters whose shape depends on the number of classes.
 
-    Of a head with `conv_seg` those are its own; else (v1 and v2 classify in several places) of every convolution with
-    a bias and one output channel for each class.
+    Those are of every convolution of a head with a bias and one output channel for each class; v1 and v2 classify in
+    several places. All others of a DeepLab head have batch norm instead of a bias, or 128, 1024 or 4096 channels.
     """
     keys = []
     for prefix, head in model.named_modules():
         if not (hasattr(head, 'num_classes') and hasattr(head, 'out_channels')):
             continue
-        convs = {name: conv for name, conv in head.named_modules() if isinstance(conv, nn.Conv2d)}
-        if 'conv_seg' in convs:
-            convs = {'conv_seg': convs['conv_seg']}
-        for name, conv in convs.items():
-            if conv.out_channels == head.out_channels and conv.bias is not None:
+        for name, conv in head.named_modules():
+            if isinstance(conv, nn.Conv2d) and conv.out_channels == head.out_channels and conv.bias is not None:
                 keys += [f'{prefix}.{name}.{parameter}'.lstrip('.') for parameter in ('weight', 'bias')]
     return list(dict.fromkeys(keys))
 

@@ -1,0 +1,103 @@
+"""jfzhang95/pytorch-deeplab-xception: DeepLab v3+ on ResNet-101, and the weights of its Xception."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .rules import (
+    BACKBONE_ONLY,
+    IMAGENET,
+    Conversion,
+    Rule,
+    apply_rules,
+    deeplab,
+    pool_first,
+    resnet,
+)
+
+HEAD = (
+    Rule(
+        r'aspp\.aspp([1-4])\.(?:atrous_(conv)|(bn))\.(\w+)',
+        lambda m: f'decode_head.aspp.branches.{int(m[1]) - 1}.{m[2] or m[3]}.{m[4]}',
+    ),
+    Rule(r'aspp\.global_avg_pool\.1\.weight', 'decode_head.aspp.pooled.0.conv.weight'),
+    Rule(r'aspp\.global_avg_pool\.2\.(\w+)', r'decode_head.aspp.pooled.0.bn.\1'),
+    Rule(r'aspp\.conv1\.weight', 'decode_head.aspp.project.conv.weight', pool_first(5)),
+    Rule(r'aspp\.bn1\.(\w+)', r'decode_head.aspp.project.bn.\1'),
+    Rule(r'decoder\.conv1\.weight', 'decode_head.low_level.conv.weight'),
+    Rule(r'decoder\.bn1\.(\w+)', r'decode_head.low_level.bn.\1'),
+    Rule(r'decoder\.last_conv\.([04])\.weight', lambda m: f'decode_head.decoder.{int(m[1]) // 4}.conv.weight'),
+    Rule(r'decoder\.last_conv\.([15])\.(\w+)', lambda m: f'decode_head.decoder.{int(m[1]) // 4}.bn.{m[2]}'),
+    Rule(r'decoder\.last_conv\.8\.(\w+)', r'decode_head.conv_seg.\1'),
+)
+RESNET = (Rule(r'(backbone\.(?:conv1|bn1|layer\d)\..+)', r'\1'), *HEAD)
+SEPARABLE = {'conv1': 'conv_dw', 'bn': 'bn_dw', 'pointwise': 'conv_pw'}
+
+
+def recognises(state: Mapping[str, Tensor]) -> bool:
+    """Whether it has that codebase's ASPP."""
+    return 'aspp.aspp1.atrous_conv.weight' in state
+
+
+def convert(state: Mapping[str, Tensor]) -> Conversion:
+    """Convert v3+ on ResNet; of one on Xception the backbone."""
+    if 'backbone.block1.skip.weight' in state:
+        return _convert_xception(state)
+    converted, dropped = apply_rules(RESNET, state, 'jfzhang95')
+    backbone = resnet(converted, multi_grid=(1, 2, 4), strided_conv='3x3', rate_of_lost_stride='new')
+    head = dict(
+        type='DeepLabV3PlusHead',
+        num_classes=len(converted['decode_head.conv_seg.weight']),
+        rates=(6, 12, 18),
+        low_level_width=len(converted['decode_head.low_level.conv.weight']),
+        channels=len(converted['decode_head.aspp.project.conv.weight']),
+        decoder_channels=len(converted['decode_head.decoder.0.conv.weight']),
+        decoder_kernels=(3, 3),
+    )
+    notes = ['Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8']
+    return Conversion(converted, deeplab(backbone, head, 16, IMAGENET), dropped, notes=notes)
+
+
+def _convert_xception(state: Mapping[str, Tensor]) -> Conversion:
+    places = _places_of_convs(state)
+
+    def in_block(match: re.Match) -> str:
+        block, place, part, parameter = int(match[1]), int(match[2]), match[3], match[4]
+        convs = places[block]
+        if part is None:  # the batch norm after the separable convolution before it
+            return f'backbone.blocks.{block - 1}.stack.conv{convs.index(place - 1) + 1}.bn_pw.{parameter}'
+        return f'backbone.blocks.{block - 1}.stack.conv{convs.index(place) + 1}.{SEPARABLE[part]}.{parameter}'
+
+    rules = (
+        Rule(r'backbone\.conv([12])\.weight', lambda m: f'backbone.stem.{int(m[1]) - 1}.conv.weight'),
+        Rule(r'backbone\.bn([12])\.(\w+)', lambda m: f'backbone.stem.{int(m[1]) - 1}.bn.{m[2]}'),
+        Rule(r'backbone\.block(\d+)\.skip\.weight', lambda m: f'backbone.blocks.{int(m[1]) - 1}.shortcut.conv.weight'),
+        Rule(r'backbone\.block(\d+)\.skipbn\.(\w+)', lambda m: f'backbone.blocks.{int(m[1]) - 1}.shortcut.bn.{m[2]}'),
+        Rule(r'backbone\.block(\d+)\.rep\.(\d+)\.(?:(conv1|bn|pointwise)\.)?(\w+)', in_block),
+        Rule(
+            r'backbone\.conv([345])\.(conv1|bn|pointwise)\.(\w+)',
+            lambda m: f'backbone.blocks.20.stack.conv{int(m[1]) - 2}.{SEPARABLE[m[2]]}.{m[3]}',
+        ),
+        Rule(r'backbone\.bn([345])\.(\w+)', lambda m: f'backbone.blocks.20.stack.conv{int(m[1]) - 2}.bn_pw.{m[2]}'),
+        Rule(r'(aspp|decoder)\..+', dropped='head on features that this Xception does not compute'),
+    )
+    converted, dropped = apply_rules(rules, state, 'jfzhang95')
+    backbone = dict(type='AlignedXception', depth=65, norm_cfg=dict(type='BN', eps=1e-5))
+    return Conversion(converted, deeplab(backbone, None, 16, IMAGENET), dropped, BACKBONE_ONLY, notes=[RELU])
+
+
+def _places_of_convs(state: Mapping[str, Tensor]) -> dict[int, list[int]]:
+    """Places of the separable convolutions in each block's sequence, which begins with a ReLU or without."""
+    places: dict[int, set[int]] = {}
+    for name in state:
+        if match := re.fullmatch(r'backbone\.block(\d+)\.rep\.(\d+)\.conv1\.weight', name):
+            places.setdefault(int(match[1]), set()).add(int(match[2]))
+    return {block: sorted(found) for block, found in places.items()}
+
+
+RELU = (
+    'The Xception of this codebase works in place, so that its shortcuts add what the ReLU left of their input, and '
+    'its decoder taps block1 (128 channels) instead of block2; no option of AlignedXception does the same. The '
+    'backbone is converted as a start for training, the head is not'
+)
