@@ -61,8 +61,8 @@ class TrimapMetric(BaseMetric):
     """Mean IoU and pixel accuracy inside trimaps of 1 to `max_width` pixels (see the module's text).
 
     Returns `trimap/mIoU_Wpx` in percent for the widths 1, 2, 5, 10, 20, 40; where samples hold the map before the CRF,
-    also `trimap/before_crf/mIoU_Wpx`. The logged table has the accuracies too. After `evaluate`, on the main process, `curve` and
-    `curve_before_crf` (None without CRF) hold every width.
+    also `trimap/before_crf/mIoU_Wpx`. The logged table has the accuracies too. After `evaluate`, on the main process,
+    `curve` and `curve_before_crf` (None without CRF) hold both scores for every width.
 
     Args:
         max_width: the widest trimap, in pixels.

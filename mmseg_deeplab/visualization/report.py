@@ -176,7 +176,7 @@ def _about(runner, num_images: int) -> dict[str, str]:
         'model': ', '.join(type(part).__name__ for part in parts),
         'output stride': getattr(model, 'output_stride', None),
         'dataset': f'{type(dataset).__name__}, {num_images} images, {len(dataset.metainfo["classes"])} classes',
-        'test-time augmentation': f'{len(runner.cfg.tta_pipeline[-1].transforms[0])} scales' if tta else 'none',
+        'test-time augmentation': 'yes, by tta_pipeline' if tta else 'none',
         'dense CRF': ', '.join(f'{k} {v}' for k, v in crf.items() if k != 'type') or 'defaults' if crf else 'none',
         'date': f'{datetime.now():%Y-%m-%d %H:%M}',
         'software': f'mmseg {mmseg.__version__}, mmengine {mmengine.__version__}, torch {torch.__version__}',
