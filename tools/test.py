@@ -19,9 +19,7 @@ def main() -> None:
     parser.add_argument('--out', metavar='DIR', help='save the predicted label maps as palette PNGs')
     parser.add_argument('--show-dir', metavar='DIR', help='draw image, truth and prediction side by side')
     parser.add_argument('--report', metavar='DIR', help='write one HTML page: tables, plots, worst and best images')
-    parser.add_argument(
-        '--tta', action='store_true', help='average over the scales and flips of tta_pipeline'
-    )
+    parser.add_argument('--tta', action='store_true', help='average over the scales and flips of tta_pipeline')
     parser.add_argument(
         '--eval-output-stride', type=int, metavar='N', help='same weights at another output stride: 8, 16 or 32'
     )

@@ -22,7 +22,7 @@ def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
     """Return the dataset of a config, not yet listed; None if it is of a kind that preflight knows nothing of.
 
     Raises:
-        PreflightError: its folder or split file does not exist.
+        PreflightError: its folder or split file does not exist, or the dataset itself refuses its arguments.
     """
     kind = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if not (isinstance(kind, type) and issubclass(kind, BaseSegDataset)):
@@ -36,7 +36,10 @@ def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
         path = Path(root or '', ann_file)
         if not path.exists():
             raise PreflightError(f"{name}.ann_file: split file '{path}' does not exist{_beside(path)}. {ANYWHERE}")
-    dataset = DATASETS.build({**cfg, 'lazy_init': True, 'pipeline': []})
+    try:
+        dataset = DATASETS.build({**cfg, 'lazy_init': True, 'pipeline': []})
+    except (ValueError, TypeError, OSError, AssertionError) as error:
+        raise PreflightError(f'{name}: {error}') from error
     for key, folder in dataset.data_prefix.items():
         if folder and '://' not in str(folder) and not Path(folder).is_dir():
             beside = _beside(Path(folder))

@@ -93,9 +93,8 @@ def check_keys(cfg: Config) -> None:
         near = suggestion(key, READ - set(cfg), cutoff=0.85)
         if near and key not in READ and key not in INSTEAD:
             raise PreflightError(f'config key {key!r} is read by nothing{near}')
-    hooks = cfg.get('default_hooks') or {}
-    for name in hooks:
-        near = suggestion(name, set(HOOK_NAMES) - set(hooks), cutoff=0.85)
+    for name in cfg.get('default_hooks') or {}:
+        near = suggestion(name, HOOK_NAMES, cutoff=0.85)
         if name not in HOOK_NAMES and near:
             raise PreflightError(f'default_hooks.{name} adds a hook beside the default one{near}')
     for key in READ & set(cfg):

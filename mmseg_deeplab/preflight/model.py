@@ -77,13 +77,13 @@ def check_single_image_batches(model: nn.Module, cfg: Config) -> None:
         with torch.no_grad():
             network(torch.empty(1, 3, *size, device='meta'), mode='tensor')
     except ValueError as error:
-        if 'more than 1 value per channel' in str(error):
+        if 'value per channel' in str(error):
             raise PreflightError(
                 'train_dataloader.batch_size is 1 per device, and the model has trainable batch norm after image '
                 'pooling: one image is one value per channel, of which there is no variance. Set '
                 'train_dataloader.batch_size=2 or more (optim_wrapper.accumulative_counts does not help), freeze '
                 "batch norm (model.frozen_bn=['backbone','decode_head']), or leave image pooling out "
-                '(model.decode_head.image_pooling=False)'
+                '(model.decode_head.pool_bins=())'
             ) from error
     except Exception:  # an operation that the meta device lacks is not this check's business
         return
