@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from .overlays import overlay
 
 WIDTH = 2.6  # inches of one panel
-SCORE_RANGE = 8.0  # log-odds of beliefs 0.0003 and 0.9997
+SCORE_RANGE = 15.0  # log-odds of the belief that differs from 0 or 1 by 3e-7
 
 
 def iteration_figure(

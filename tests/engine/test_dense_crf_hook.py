@@ -23,7 +23,7 @@ from torch import nn
 
 from mmseg_deeplab.crf import DenseCRF
 from mmseg_deeplab.engine import DeepLabRunner
-from mmseg_deeplab.engine.hooks.dense_crf import DenseCRFHook, attach
+from mmseg_deeplab.engine.hooks.dense_crf import PRESETS, DenseCRFHook, attach, load_preset
 from mmseg_deeplab.models import DeepLab, DeepLabTTA
 from mmseg_deeplab.models.backbones import DeepLabBackbone
 
@@ -55,6 +55,7 @@ def make_model(kind=EncoderDecoder, num_classes=3, **head) -> EncoderDecoder:
     preprocessor = dict(
         type='SegDataPreProcessor', mean=[127.5] * 3, std=[30.0] * 3, bgr_to_rgb=True, test_cfg=dict(size=(96, 96))
     )
+    head.setdefault('loss_decode', dict(type='CrossEntropyLoss', avg_non_ignore=True))
     head = dict(
         type='FCNHead', in_channels=3, channels=3, num_convs=0, concat_input=False, num_classes=num_classes,
         dropout_ratio=0, align_corners=False, in_index=0, **head,
@@ -172,13 +173,13 @@ def network_logits(model, dataset) -> dict[str, torch.Tensor]:
     return {sample.img_path: sample.seg_logits.data for sample in samples}
 
 
-@pytest.mark.parametrize('workers, batch_size', [(0, 1), (2, 1)])
-def test_metrics_and_hooks_get_what_the_reference_computes(folder, tmp_path, workers, batch_size):
+@pytest.mark.parametrize('workers', [0, 2])
+def test_metrics_and_hooks_get_what_the_reference_computes(folder, tmp_path, workers):
     """In the dataset's order, whoever refines; the network's own prediction moves aside; the loop is left as it was."""
     model, dataset = make_model(), make_dataset(folder)
     logits = network_logits(model, dataset)
     watcher = Watcher()
-    runner = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=workers, **VALUES), watcher], batch_size)
+    runner = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=workers, **VALUES), watcher])
     runner.test()
     seen = runner.test_loop.evaluator.metrics[0].seen
     assert [path for path, _ in seen] == list(logits)
@@ -205,12 +206,13 @@ def test_deeplab_keeps_its_logits_only_while_they_are_needed(folder, tmp_path):
     assert model.keep_seg_logits is False
 
 
-def test_batches_are_refined_and_shorter_last_ones_too(folder, tmp_path):
+@pytest.mark.parametrize('workers', [0, 1])
+def test_batches_are_refined_and_shorter_last_ones_too(folder, tmp_path, workers):
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
     pipeline.insert(1, dict(type='Resize', scale=(64, 48)))
     dataset = make_dataset(folder, pipeline)
     logits = network_logits(make_model(), dataset)
-    runner = make_runner(make_model(), dataset, tmp_path, [DenseCRFHook(workers=0, **VALUES)], batch_size=2)
+    runner = make_runner(make_model(), dataset, tmp_path, [DenseCRFHook(workers=workers, **VALUES)], batch_size=2)
     runner.test()
     seen = runner.test_loop.evaluator.metrics[0].seen
     assert len(seen) == 5
@@ -269,7 +271,10 @@ def test_stock_test_time_augmentation_is_refused(folder, tmp_path):
 
 def test_a_single_channel_decides_at_its_own_threshold(folder, tmp_path):
     model = make_model(
-        num_classes=2, out_channels=1, threshold=0.2, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True)
+        num_classes=2,
+        out_channels=1,
+        threshold=0.2,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
     )
     dataset = make_dataset(folder)
     p = network_logits(model, dataset)
@@ -336,6 +341,30 @@ def test_inference_on_files_and_arrays_shares_the_code(folder):
 def test_wrong_arguments_are_named(wrong, message):
     with pytest.raises((ValueError, TypeError), match=message):
         DenseCRFHook(**wrong)
+
+
+def test_the_image_whose_logits_are_broken_is_named(folder, tmp_path):
+    model = make_model()
+    nn.init.constant_(model.decode_head.conv_seg.bias, float('nan'))
+    runner = make_runner(model, make_dataset(folder), tmp_path, [DenseCRFHook(workers=1, **VALUES)])
+    with pytest.raises(ValueError, match=r'images/0\.png: .*NaN'):
+        runner.test()
+
+
+def test_presets_are_read_by_name_or_file(tmp_path):
+    """Values of DeepLab v2's ResNet-101, as published; a file is what the search writes."""
+    values = dict(iterations=10, pos_w=3, pos_xy_std=1, bi_w=4, bi_xy_std=67, bi_rgb_std=3)
+    assert load_preset('v2_r101') == values
+    assert load_preset('fast') == {**values, 'prune': 1e-2}
+    for path in PRESETS.glob('*.py'):
+        DenseCRFHook(**load_preset(path.stem))
+    (tmp_path / 'own.py').write_text('dense_crf = dict(bi_w=7)')
+    assert load_preset(str(tmp_path / 'own.py')) == dict(bi_w=7)
+    with pytest.raises(ValueError, match=r"preset 'v3'.*choose one of fast,.* v2_vgg16"):
+        load_preset('v3')
+    (tmp_path / 'other.py').write_text('model = dict()')
+    with pytest.raises(ValueError, match='defines no dense_crf'):
+        load_preset(str(tmp_path / 'other.py'))
 
 
 def test_a_segmentor_without_logits_is_named(folder, tmp_path):

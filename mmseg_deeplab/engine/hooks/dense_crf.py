@@ -19,26 +19,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ...checkpoints.strict import unwrap
-from ...crf import DenseCRF
-
-try:
-    from ...crf import CRFPool
-except ImportError:
-    from concurrent.futures import ThreadPoolExecutor
-
-    class CRFPool:
-        def __init__(self, crf, workers):
-            self.workers = workers or 2
-            self.pool = ThreadPoolExecutor(self.workers)
-            self.crf = crf
-
-        def submit(self, i, s):
-            return self.pool.submit(self.crf, i, s)
-
-        def close(self):
-            self.pool.shutdown()
-
-
+from ...crf import CRFPool, DenseCRF
 from ...evaluation.metric import BEFORE_CRF
 from ...models import DeepLabTTA
 from ...visualization.panels import read_image
@@ -112,11 +93,11 @@ class DenseCRFHook(Hook):
 
         self._detach = detach
 
-    def _submit(self, images: list[np.ndarray], logits: list[Tensor]) -> Callable[[], list[Tensor]]:
+    def _submit(self, images: list[np.ndarray], logits: list[Tensor], names: list[str]) -> Callable[[], list[Tensor]]:
         """Start to refine a batch; the function returned waits for the probabilities."""
         if self._pool is None:
             return lambda: self.crf(images, logits)
-        futures = [self._pool.submit(*each) for each in zip(images, logits, strict=True)]
+        futures = [self._pool.submit(*each) for each in zip(images, logits, names, strict=True)]
         return lambda: [future.result() for future in futures]
 
 
@@ -143,7 +124,7 @@ class _HeldBack:
     def _take(self, index: int, batch: Any) -> None:
         with autocast(enabled=self._loop.fp16):
             samples = self._network(batch)
-        inputs = [crf_input(self._model, sample) for sample in samples]
+        inputs = [(*crf_input(self._model, sample), sample.img_path) for sample in samples]
         self._waiting.append((index, batch, samples, self._submit(*map(list, zip(*inputs, strict=True)))))
         is_last = index + 1 == len(self._loop.dataloader)
         while len(self._waiting) > (0 if is_last else self._ahead):
