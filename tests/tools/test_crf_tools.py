@@ -1,0 +1,95 @@
+"""tools/crf_search.py and tools/crf_visualize.py from the command line to their files, on the demo pictures."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from PIL import Image
+
+from mmseg_deeplab.crf import DenseCRF
+from mmseg_deeplab.datasets.demo import make_demo_dataset
+from mmseg_deeplab.engine.hooks.dense_crf import load_preset
+
+
+@pytest.fixture(scope='module')
+def demo(repo, tmp_path_factory):
+    """(config file, checkpoint with random weights, folder of 12 validation pictures)."""
+    root = tmp_path_factory.mktemp('demo')
+    make_demo_dataset(str(root / 'data'), 1, 12, 0)
+    config = repo / 'configs' / 'deeplabv3plus_mobilenetv2_demo.py'
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(Config.fromfile(config).model))
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
+    torch.save(dict(state_dict=model.state_dict()), root / 'random.pth')
+    return str(config), str(root / 'random.pth'), root / 'data'
+
+
+@pytest.fixture(scope='module')
+def tool(repo):
+    """tool(name): the module of tools/NAME.py."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, repo / 'tools' / f'{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+GRID = ['--bi-w', '3', '5', '--bi-xy-std', '20', '40', '--bi-rgb-std', '5', '--pos-w', '1']
+QUICK = ['--iterations', '1', '--workers', '1', '--device', 'cpu']
+
+
+def test_search_writes_a_preset_and_goes_on_where_it_stopped(demo, tool, tmp_path, capsys, monkeypatch):
+    config, checkpoint, data = demo
+    folders = ['--data-root', str(data), '--work-dir', str(tmp_path)]
+    arguments = [config, checkpoint, *folders, '--images', '3', '--held-out', '2', *GRID, *QUICK]
+    main = tool('crf_search').main
+    main(arguments)
+    out, err = capsys.readouterr()
+    assert 'without CRF' in out and 'not searched on' in out and '4 candidates' in out
+    assert 'network: 5/5 images' in err and 'searching: 3/3 images' in err
+    assert Image.open(tmp_path / 'surface.png').width > 300
+    preset = load_preset(str(tmp_path / 'preset.py'))
+    assert preset['bi_rgb_std'] == 5 and preset['pos_w'] == 1 and preset['iterations'] == 1
+    assert f'{preset["bi_w"]:>12g}{preset["bi_xy_std"]:>12g}' in out.splitlines()[1]
+    DenseCRF(**preset)
+    assert 'deeplabv3plus_mobilenetv2_demo with random.pth' in (tmp_path / 'preset.py').read_text()
+    monkeypatch.setattr(torch.nn.Conv2d, 'forward', lambda *_: pytest.fail('the network ran again'))
+    main(arguments)
+    assert capsys.readouterr().out == out
+
+
+def test_search_refuses_what_makes_no_sense(demo, tool, tmp_path):
+    config, checkpoint, data = demo
+    arguments = [config, checkpoint, '--data-root', str(data), '--work-dir', str(tmp_path), *GRID, *QUICK]
+    main = tool('crf_search').main
+    with pytest.raises(ValueError, match='the dataset has 12 images'):
+        main([*arguments, '--images', '10', '--held-out', '3'])
+    with pytest.raises(ValueError, match="classes \\['unicorn'\\]"):
+        main([*arguments, '--images', '1', '--held-out', '0', '--classes', 'unicorn'])
+    (tmp_path / 'cases').mkdir()
+    (tmp_path / 'cases' / 'origin.txt').write_text('weights that sum up to 1')
+    with pytest.raises(ValueError, match='another network or dataset'):
+        main([*arguments, '--images', '1', '--held-out', '0'])
+
+
+def test_visualize_draws_two_pictures(demo, tool, tmp_path, capsys):
+    config, checkpoint, data = demo
+    image = sorted((data / 'JPEGImages').iterdir())[-1]
+    mask = data / 'SegmentationClass' / f'{image.stem}.png'
+    arguments = [config, checkpoint, str(image), '--out-dir', str(tmp_path), '--device', 'cpu']
+    main = tool('crf_visualize').main
+    main([*arguments, '--truth', str(mask), '--iterations', '0', '2'])
+    files = capsys.readouterr().out.split()
+    assert files == [str(tmp_path / f'{image.stem}_{kind}.png') for kind in ('maps', 'labels')]
+    assert all(np.asarray(Image.open(file)).std() > 10 for file in files)
+    with pytest.raises(ValueError, match="class 'unicorn': the model knows"):
+        main([*arguments, '--classes', 'unicorn'])
