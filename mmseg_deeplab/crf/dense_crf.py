@@ -116,7 +116,7 @@ class DenseCRF:
                 compatibilities for another number of classes, standard deviations too small for this size.
         """
         problems = self._problems(image, scores)
-        on_gpu = self.backend != 'pydensecrf' and all(problem.image.is_cuda for problem in problems)
+        on_gpu = self.backend != 'pydensecrf' and any(problem.image.is_cuda for problem in problems)
         results = []
         # All at once fills a GPU; a CPU is faster with less in its cache.
         for batch in [problems] if on_gpu else [[problem] for problem in problems]:

@@ -134,7 +134,10 @@ class _Worker:
         return pickle.load(self.process.stdout)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # a dead worker cannot take what is left in the buffer
+        with contextlib.suppress(OSError):  # of a dead worker
+            # Closing alone is not enough: a process forked meanwhile, such as a data loader's, holds the pipe open.
+            self._send(None)
+        with contextlib.suppress(OSError):
             self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
@@ -154,7 +157,9 @@ def serve(parameters: dict) -> None:
     while True:
         try:
             task = pickle.load(sys.stdin.buffer)
-        except EOFError:
+        except EOFError:  # the parent died
+            return
+        if task is None:
             return
         try:
             answer = crf(*task), None

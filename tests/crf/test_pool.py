@@ -1,0 +1,106 @@
+"""CRFPool: order, equality, errors and a clean end."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from crf_helpers import make_image, make_probabilities
+
+from mmseg_deeplab.crf import CRFPool, DenseCRF
+from mmseg_deeplab.crf import pool as pool_module
+
+SIZES = [(30 + 7 * (i % 3), 60 - 5 * i) for i in range(9)]
+IMAGES = [make_image(*size, seed=i) for i, size in enumerate(SIZES)]
+SCORES = [make_probabilities(4, *size, seed=i) for i, size in enumerate(SIZES)]
+
+
+@pytest.fixture(scope='module')
+def pool():
+    with CRFPool(DenseCRF(iterations=3, backend='torch'), workers=2) as pool:
+        yield pool
+
+
+def test_order_and_results_are_those_of_one_worker(pool):
+    results = list(pool.map(iter(IMAGES), iter(SCORES)))
+    for image, p, q in zip(IMAGES, SCORES, results, strict=True):
+        np.testing.assert_array_equal(q, pool._crf(image, p))
+
+
+def test_types_come_back(pool):
+    scores = torch.from_numpy(SCORES[0]).bfloat16()
+    q = pool.submit(torch.from_numpy(IMAGES[0]), scores).result()
+    assert q.dtype == torch.bfloat16
+    assert torch.equal(q, pool._crf(IMAGES[0], scores))
+
+
+def test_errors_name_the_image(pool):
+    with pytest.raises(ValueError, match='cat.jpg: image is 30x60 .* 29x60'):
+        pool.submit(IMAGES[0], SCORES[0][:, 1:], name='cat.jpg').result()
+    with pytest.raises(ValueError, match='dog.jpg: .* uint8'):
+        pool.submit(IMAGES[0] / 255, SCORES[0], name='dog.jpg').result()
+    with pytest.raises(ValueError, match='horse: .* NaN'):
+        list(pool.map(IMAGES[:2], [SCORES[0], SCORES[1] * np.nan], names=['cow', 'horse']))
+    assert pool.submit(IMAGES[0], SCORES[0]).result().shape == SCORES[0].shape  # goes on
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
+def test_a_dead_worker_is_reported_and_replaced(pool):
+    dead = pool._idle.get()
+    dead.process.kill()
+    dead.process.wait()
+    pool._idle.put(dead)
+    assert pool.submit(IMAGES[0], SCORES[0]).result().shape == SCORES[0].shape  # the other worker
+    with pytest.raises(RuntimeError, match='sheep.jpg: .* died with exit code -9'):
+        pool.submit(IMAGES[0], SCORES[0], name='sheep.jpg').result()
+    results = list(pool.map(IMAGES, SCORES))
+    np.testing.assert_array_equal(results[-1], pool._crf(IMAGES[-1], SCORES[-1]))
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
+def test_close_ends_workers_whose_pipes_a_forked_process_holds():
+    pool = CRFPool(DenseCRF(), workers=1)
+    worker = pool._idle.get()
+    pool._idle.put(worker)
+    holder = subprocess.Popen(['sleep', '60'], pass_fds=[worker.process.stdin.fileno()])
+    try:
+        pool.close()
+        assert worker.process.returncode == 0
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_workers_end_with_a_killed_parent():
+    """No orphans, whatever happens to the parent; nor does a script need a `__main__` guard."""
+    folder = Path(pool_module.__file__).parent
+    script = (
+        'import importlib.util, sys, time\n'
+        f'spec = importlib.util.spec_from_file_location("crf", {str(folder / "__init__.py")!r}, '
+        f'submodule_search_locations=[{str(folder)!r}])\n'
+        'sys.modules["crf"] = crf = importlib.util.module_from_spec(spec)\n'
+        'spec.loader.exec_module(crf)\n'
+        'pool = crf.CRFPool(crf.DenseCRF(), workers=1)\n'
+        'print(pool._idle.get().process.pid, flush=True)\n'
+        'time.sleep(600)\n'
+    )
+    parent = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    for _ in range(600):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail(f'worker {worker} is still there')
+
+
+def test_refuses_no_workers():
+    with pytest.raises(ValueError, match='workers=0'):
+        CRFPool(DenseCRF(), workers=0)
