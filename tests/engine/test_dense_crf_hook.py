@@ -179,7 +179,8 @@ def test_metrics_and_hooks_get_what_the_reference_computes(folder, tmp_path, wor
     model, dataset = make_model(), make_dataset(folder)
     logits = network_logits(model, dataset)
     watcher = Watcher()
-    runner = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=workers, **VALUES), watcher])
+    hook = DenseCRFHook(workers=workers, **VALUES)
+    runner = make_runner(model, dataset, tmp_path, [hook, watcher])
     runner.test()
     seen = runner.test_loop.evaluator.metrics[0].seen
     assert [path for path, _ in seen] == list(logits)
@@ -192,7 +193,7 @@ def test_metrics_and_hooks_get_what_the_reference_computes(folder, tmp_path, wor
     assert [number for number, _ in watcher.seen] == list(range(5))
     for (path, maps), (_, [(hook_path, label)]) in zip(seen, watcher.seen, strict=True):
         assert path == hook_path and torch.equal(maps['pred_sem_seg'], label)
-    assert 'test_step' not in vars(model) and 'run_iter' not in vars(runner.test_loop)
+    assert 'test_step' not in vars(model) and 'run_iter' not in vars(runner.test_loop) and hook._pool is None
 
 
 def test_deeplab_keeps_its_logits_only_while_they_are_needed(folder, tmp_path):
@@ -326,7 +327,13 @@ def test_inference_on_files_and_arrays_shares_the_code(folder):
     model.cfg.test_pipeline.insert(1, dict(type='Resize', scale=(180, 100)))
     model.data_preprocessor.test_cfg = None
     assert inference_model(model, mmcv.imread(path)).pred_sem_seg.shape == logits.shape[1:]
+    views = make_dataset(folder, TTA_PIPELINE)[0]
+    tta = DeepLabTTA(module=model)
     detach()
+    attach(tta, DenseCRF(input='logits', **VALUES))
+    data = {key: [[view] for view in value] for key, value in views.items()}
+    with torch.no_grad():
+        assert 'pred_sem_seg_before_crf' in tta.test_step(data)[0]
     assert 'seg_logits' in inference_model(model, mmcv.imread(path))
 
 

@@ -1,5 +1,6 @@
 """The dense CRF on what any MMSegmentation segmentor predicts: a hook for val and test, `attach` for inference."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,8 +40,8 @@ class DenseCRFHook(Hook):
     On the CPU, workers refine while the network computes the next images.
 
     Args:
-        workers: How many images are refined at once beside the network; None is one for each CPU core, 0 refines
-            between the network's passes. Without meaning for the torch backend on a GPU, which refines a whole batch.
+        workers: How many images each process refines at once beside the network; None shares the CPU cores out, 0
+            refines between the network's passes. The torch backend on a GPU needs none: it refines whole batches.
         stages: When to refine, of 'val' and 'test'.
         crf: Parameters of `mmseg_deeplab.crf.DenseCRF`; configs/_base_/dense_crf holds the published ones.
     """
@@ -80,9 +81,10 @@ class DenseCRFHook(Hook):
             self._pool = None
 
     def _attach(self, runner: Runner, loop: BaseLoop, step: str) -> None:
-        on_gpu = next(runner.model.parameters()).is_cuda and self.crf.backend != 'pydensecrf'
-        if not self._pool and self.workers != 0 and not on_gpu:
-            self._pool = CRFPool(self.crf, self.workers)
+        on_gpu = self.crf.backend != 'pydensecrf' and any(p.is_cuda for p in runner.model.parameters())
+        workers = max(1, (os.cpu_count() or 1) // runner.world_size) if self.workers is None else self.workers
+        if not self._pool and workers and not on_gpu:
+            self._pool = CRFPool(self.crf, workers)
         restore_logits = keep_logits(runner.model)
         held_back = _HeldBack(runner.model, loop, step, self._submit, self._pool.workers if self._pool else 0)
 
@@ -169,7 +171,9 @@ def attach(model: nn.Module, crf: DenseCRF) -> Callable[[], None]:
 
     def test_step(batch: dict) -> list[SegDataSample]:
         samples = network(batch)
-        for sample, pixels in zip(samples, batch['inputs'], strict=True):
+        # The views of a test-time augmentation are no original images.
+        inputs = [None] * len(samples) if isinstance(model, BaseTTAModel) else batch['inputs']
+        for sample, pixels in zip(samples, inputs, strict=True):
             set_refined(model, sample, crf(*crf_input(model, sample, pixels)))
         return samples
 
