@@ -61,9 +61,9 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture
 def run_test(shapes, tmp_path):
-    """run_test(hooks, crf=..., evaluator=..., num_images=...) -> (metrics, runner): a test loop over the shapes."""
+    """run_test(hooks, crf=..., evaluator=..., num_images=..., mode=...) -> (metrics, runner): a loop over the shapes."""
 
-    def run(hooks: list, crf: bool = False, evaluator=None, num_images: int = 6):
+    def run(hooks: list, crf: bool = False, evaluator=None, num_images: int = 6, mode: str = 'test'):
         init_default_scope('mmseg')
         pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'LoadAnnotations'}, {'type': 'PackSegInputs'}]
         dataset = BaseSegDataset(
@@ -85,14 +85,16 @@ def run_test(shapes, tmp_path):
         runner = Runner(
             model=ShiftedTruth(crf),
             work_dir=str(tmp_path / 'work'),
-            test_dataloader=loader,
-            test_cfg={},
-            test_evaluator=evaluator or {'type': 'SegmentationMetric'},
+            **{
+                f'{mode}_dataloader': loader,
+                f'{mode}_cfg': {},
+                f'{mode}_evaluator': evaluator or {'type': 'SegmentationMetric'},
+            },
             custom_hooks=hooks,
             default_scope='mmseg',
             log_level='WARNING',
             experiment_name=f'shapes_{tmp_path.name}',
         )
-        return runner.test(), runner
+        return getattr(runner, mode)(), runner
 
     return run

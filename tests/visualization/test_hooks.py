@@ -15,8 +15,9 @@ from PIL import Image
 from mmseg_deeplab.visualization import panels
 
 
-def test_panels_of_every_sample(run_test, tmp_path):
-    _, runner = run_test([{'type': 'PanelHook', 'out_dir': str(tmp_path / 'show')}])
+@pytest.mark.parametrize('mode', ['test', 'val'])
+def test_panels_of_every_sample(run_test, tmp_path, mode):
+    _, runner = run_test([{'type': 'PanelHook', 'out_dir': str(tmp_path / 'show')}], mode=mode)
     files = sorted((tmp_path / 'show').iterdir())
     assert [file.name for file in files] == [f'shape_{k}.png' for k in range(6)]
     assert next(h for h in runner.hooks if isinstance(h, panels.PanelHook)).paths == files
