@@ -61,7 +61,7 @@ def shapes(tmp_path_factory):
 
 @pytest.fixture
 def run_test(shapes, tmp_path):
-    """run_test(hooks, crf=..., evaluator=..., num_images=..., mode=...) -> (metrics, runner): a loop over the shapes."""
+    """run_test(hooks, crf=..., evaluator=..., num_images=..., mode=...) -> (metrics, runner): a loop over shapes."""
 
     def run(hooks: list, crf: bool = False, evaluator=None, num_images: int = 6, mode: str = 'test'):
         init_default_scope('mmseg')
