@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -43,7 +44,10 @@ def _samples(
         batch = preprocessor({key: [value] for key, value in sample.items()}, training)
         pixels = (batch['inputs'][0] * std + mean).round().clamp(0, 255).byte()
         data_sample = batch['data_samples'][0]
-        yield Path(data_sample.img_path).stem, pixels.permute(1, 2, 0).numpy(), data_sample.gt_sem_seg.data[0].numpy()
+        labels = data_sample.gt_sem_seg.data[0].numpy().astype(np.uint8)
+        if not training:  # test labels keep the original's size
+            labels = cv2.resize(labels, data_sample.img_shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        yield Path(data_sample.img_path).stem, pixels.permute(1, 2, 0).numpy(), labels
 
 
 def _draw(samples: Iterator, metainfo: dict, total: int, out_dir: Path) -> str:

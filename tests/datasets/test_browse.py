@@ -46,3 +46,10 @@ def test_normalisation_is_undone_and_padding_shows(cfg):
     assert name == 'val_0000' and image.shape == (129, 129, 3) and (height, width) == original.shape[:2]
     assert abs(image[:height, :width].astype(int) - original).max() <= 2  # two JPEG decoders
     assert (image[height:] == (100, 110, 120)).all() and (image[:, width:] == (100, 110, 120)).all()  # the mean
+
+
+def test_labels_follow_a_resized_test_image(cfg):
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(64, 64), keep_ratio=True))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    _, image, labels = next(_samples(cfg, dataset, training=False, count=1, seed=0))
+    assert max(labels.shape) == 64 and image.shape == (129, 129, 3)
