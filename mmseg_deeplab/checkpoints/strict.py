@@ -13,6 +13,8 @@ IGNORED = re.compile(r'(^|\.)num_batches_tracked$|^data_preprocessor\.')
 """A counter that nothing reads and the normalisation, which the config gives."""
 
 TABLE_ROWS = 12
+BACKBONE_ONLY = 'the file holds a backbone only.'
+FROM_BACKBONE = "start a training from it: model.backbone.init_cfg = dict(type='Pretrained'"
 RESNET_DEPTHS = {2: '18', 6: '50', 23: '101', 36: '152'}
 
 
@@ -171,11 +173,10 @@ def explain(
                 f'convert it: python tools/convert_checkpoint.py SRC DST.pth --from {source} --config CONFIG',
             )
         if any(f'backbone.{key}' in own for key in state):
-            return (
-                'the file holds a backbone only.',
-                "start a training from it: model.backbone.init_cfg = dict(type='Pretrained', checkpoint=FILE)",
-            )
+            return BACKBONE_ONLY, f'{FROM_BACKBONE}, checkpoint=FILE)'
         return 'nothing in the file has a name of this model.', 'give a checkpoint that was trained with this config.'
+    if all(key.startswith('backbone.') for key in state):
+        return BACKBONE_ONLY, f"{FROM_BACKBONE}, checkpoint=FILE, prefix='backbone')"
     theirs, ours = describe(state), describe(own)
     differences = [
         f'the file holds {theirs[fact]}, the model {ours[fact]}'
@@ -210,14 +211,18 @@ def describe(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 BACKBONES = {
     'a MobileNetV2': r'backbone\.layer2\.0\.conv\.',
-    'a VGG': r'backbone\.(features|conv1_1)\.',
-    'an Aligned Xception': r'backbone\.(entry|blocks|entry_flow)\.',
+    'a VGG-16': r'backbone\.features\.',
+    'an Aligned Xception': r'backbone\.blocks\.',
 }
+# The first that is found counts.
 HEADS = {
     "a head of MMSegmentation's own DeepLab": r'decode_head\.(image_pool|aspp_modules)\.',
     'a DeepLab v3+ head': r'decode_head\.low_level\.',
-    'a DeepLab v3 head': r'decode_head\.aspp\.project\.',
-    'a DeepLab v1 or v2 head': r'decode_head\.(aspp|branches|fc6|classifiers)\.',
+    'a DeepLab v3 head': r'decode_head\.aspp\.',
+    'a DeepLab v2 head': r'decode_head\.classifiers\.',
+    'a DeepLab v1 MSc head': r'decode_head\.taps\.',
+    'a DeepLab v1 head': r'decode_head\.fc6\.',
+    'a DeepLab v3 cascade head': r'decode_head\.conv_seg\.',
 }
 
 
