@@ -39,12 +39,12 @@ def test_logits_step_by_step():
 
 @pytest.mark.parametrize(
     ('arguments', 'kernels', 'width'),
-    # Rows of Table 2: [3x3, 256] x 1, x 3, [3x3, 128] x 2, [1x1, 256] x 2.
+    # [3x3, 256], the same three times, [3x3, 128], [1x1, 256].
     [
         (dict(decoder_kernels=(3,)), [3], 256),
         (dict(decoder_kernels=(3, 3, 3)), [3, 3, 3], 256),
-        (dict(decoder_channels=128), [3, 3], 128),
-        (dict(decoder_kernels=(1, 1)), [1, 1], 256),
+        (dict(decoder_kernels=(3,), decoder_channels=128), [3], 128),
+        (dict(decoder_kernels=(1,)), [1], 256),
     ],
 )
 def test_rows_of_table_2(arguments, kernels, width):

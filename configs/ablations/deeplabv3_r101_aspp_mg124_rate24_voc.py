@@ -1,0 +1,3 @@
+# v3, Table 5: ASPP with rates (6, 12, 18, 24), no image pooling, multi-grid (1, 2, 4), 76.46 mIoU on VOC 2012 val.
+_base_ = '../deeplabv3_r101_voc.py'
+model = dict(decode_head=dict(pool_bins=(), rates=(6, 12, 18, 24)))

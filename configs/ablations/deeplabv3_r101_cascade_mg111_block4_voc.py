@@ -1,0 +1,3 @@
+# v3, Tables 2 and 3: ResNet-101 up to block4, multi-grid (1, 1, 1), 68.39 mIoU on VOC 2012 val.
+_base_ = '../deeplabv3_r101_cascade_voc.py'
+model = dict(backbone=dict(num_blocks=4, multi_grid=(1, 1, 1)))

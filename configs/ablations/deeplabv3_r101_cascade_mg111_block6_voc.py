@@ -1,0 +1,3 @@
+# v3, Tables 2 and 3: ResNet-101 up to block6, multi-grid (1, 1, 1), 75.34 mIoU on VOC 2012 val.
+_base_ = '../deeplabv3_r101_cascade_voc.py'
+model = dict(backbone=dict(num_blocks=6, multi_grid=(1, 1, 1)))

@@ -1,0 +1,3 @@
+# v3, Table 3: ResNet-101 up to block5, multi-grid (1, 2, 1), 75.67 mIoU on VOC 2012 val.
+_base_ = '../deeplabv3_r101_cascade_voc.py'
+model = dict(backbone=dict(num_blocks=5))

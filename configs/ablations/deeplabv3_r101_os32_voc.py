@@ -1,0 +1,3 @@
+# v3, Table 10, and v3+, Table 3: trained at output stride 32, VOC 2012 val, 75.43 mIoU at 32, 75.90 at 16, 75.75 at 8.
+_base_ = '../deeplabv3_r101_voc.py'
+model = dict(output_stride=32)

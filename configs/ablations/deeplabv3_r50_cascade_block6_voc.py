@@ -1,0 +1,3 @@
+# v3, Table 2: ResNet-50 up to block6, 74.29 mIoU on VOC 2012 val.
+_base_ = './deeplabv3_r50_cascade_os16_voc.py'
+model = dict(backbone=dict(num_blocks=6))

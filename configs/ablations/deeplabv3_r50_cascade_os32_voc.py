@@ -1,0 +1,6 @@
+# v3, Table 1: ResNet-50 up to block7, output stride 32, 70.06 mIoU on VOC 2012 val.
+_base_ = '../deeplabv3_r101_cascade_voc.py'
+model = dict(
+    output_stride=32,
+    backbone=dict(depth=50, multi_grid=(1, 1, 1), init_cfg=dict(checkpoint='torchvision://resnet50')),
+)

@@ -1,0 +1,13 @@
+# Baseline: FCN with the data and the schedule of deeplabv3plus_mobilenetv2_demo. No DeepLab paper gives a figure.
+_base_ = [
+    '../_base_/models/fcn_r50.py',
+    '../_base_/datasets/demo.py',
+    '../_base_/schedules/demo.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
+    backbone=dict(init_cfg=None),
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)

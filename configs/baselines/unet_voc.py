@@ -1,0 +1,11 @@
+# Baseline: U-Net with the data and the schedule of deeplabv3plus_r50_voc. No DeepLab paper gives a figure.
+_base_ = [
+    '../_base_/models/unet.py',
+    '../_base_/datasets/voc12_aug.py',
+    '../_base_/schedules/poly_30k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)

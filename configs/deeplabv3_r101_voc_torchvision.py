@@ -1,0 +1,14 @@
+# The network of torchvision's deeplabv3_resnet101 (rates 12, 24, 36 at output stride 8, a 3x3 convolution before the
+# classifier): 67.4 mIoU on the VOC classes of COCO val, by its table.
+_base_ = [
+    '_base_/models/deeplabv3_r101.py',
+    '_base_/datasets/voc12_aug.py',
+    '_base_/schedules/poly_30k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    output_stride=8,
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
+    backbone=dict(multi_grid=None),
+    decode_head=dict(extra_convs=1, aspp_dropout=0.5, align_corners=False, num_classes=_base_.num_classes),
+)

@@ -1,0 +1,11 @@
+# No figure published for v3+ on CamVid; 61.6 mIoU is DeepLab-LargeFOV's on its test split (BiSeNet's table).
+_base_ = [
+    '_base_/models/deeplabv3plus_r101.py',
+    '_base_/datasets/camvid.py',
+    '_base_/schedules/poly_10k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
+    decode_head=dict(num_classes=_base_.num_classes),
+)
