@@ -10,3 +10,5 @@ model = dict(
     backbone=dict(init_cfg=None),
     decode_head=dict(num_classes=_base_.num_classes, init_cfg=None),
 )
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(optimizer=dict(lr=0.01))  # without batch norm

@@ -1,4 +1,4 @@
-# The demo: from scratch on generated images, so batch norm learns. No published figure.
+# The demo: from scratch on generated images, so a narrow ResNet whose batch norm learns. No published figure.
 _base_ = [
     '_base_/models/deeplabv2_r101.py',
     '_base_/datasets/demo.py',
@@ -8,6 +8,6 @@ _base_ = [
 model = dict(
     frozen_bn=(),
     data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
-    backbone=dict(init_cfg=None),
+    backbone=dict(depth=50, base_channels=16, init_cfg=None),
     decode_head=dict(num_classes=_base_.num_classes),
 )
