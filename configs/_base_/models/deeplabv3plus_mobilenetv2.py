@@ -13,7 +13,7 @@ model = dict(
     ),
     backbone=dict(
         type='DeepLabMobileNetV2',
-        init_cfg=dict(type='Pretrained', checkpoint='mmcls://mobilenet_v2', prefix='backbone'),
+        init_cfg=dict(type='Pretrained', checkpoint='mmcls://mobilenet_v2'),
     ),
     decode_head=dict(type='DeepLabV3PlusHead', rates=(6, 12, 18), separable_aspp=True, separable_decoder=True),
 )
