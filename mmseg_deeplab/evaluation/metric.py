@@ -30,6 +30,7 @@ class ImageResult:
 
     @classmethod
     def of(cls, img_path: str, matrix: np.ndarray) -> 'ImageResult':
+        """The result of one image from its (C, C) confusion matrix."""
         scores = Scores.of(matrix)
         cells = np.flatnonzero(matrix)
         return cls(img_path, cells, matrix.ravel()[cells], nanmean(scores.iou), float(scores.pixel_acc))
