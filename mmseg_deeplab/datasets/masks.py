@@ -42,14 +42,26 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
+def read_bytes(path: str | Path, kind: str, backend_args: dict | None = None) -> bytes:
+    """The content of an image or mask (`kind`, for the message); an error names the path if it is missing or empty."""
+    try:
+        content = fileio.get(str(path), backend_args=backend_args)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{kind} {path} does not exist, but the split list or the folders ask for it'
+        ) from error
+    if not content:
+        raise ValueError(f'{kind} {path} cannot be read: the file is empty')
+    return content
+
+
 def _decode(path: str | Path, backend_args: dict | None, mode: str | None = None) -> np.ndarray:
-    content = fileio.get(str(path), backend_args=backend_args)
+    content = read_bytes(path, 'mask', backend_args)
     try:
         with Image.open(io.BytesIO(content)) as image:
             return np.array(image.convert(mode) if mode else image)
     except Exception as error:
-        reason = 'the file is empty' if not content else f'the file is damaged or not an image ({error})'
-        raise ValueError(f'mask {path} cannot be read: {reason}') from error
+        raise ValueError(f'mask {path} cannot be read: the file is damaged or not an image ({error})') from error
 
 
 def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import cv2
 import mmcv
-import mmengine.fileio as fileio
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
-from .masks import read_colour_mask, read_mask
+from .masks import read_bytes, read_colour_mask, read_mask
 
 
 # Under the stock name too, which hides mmcv's transform in mmseg's scope: MMSegInferencer accepts a test pipeline only
@@ -27,31 +26,28 @@ class LoadImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         path = results['img_path']
         try:
-            image = self._decode(fileio.get(path, backend_args=self.backend_args))
-        except Exception as error:
+            image = self._decode(path, read_bytes(path, 'image', self.backend_args))
+        except (OSError, ValueError):
             if self.ignore_empty:
                 return None
-            if isinstance(error, OSError):  # not found, not permitted: names the path itself
-                raise
-            raise ValueError(f'image {path} cannot be read: {error}') from error
+            raise
         if self.to_float32:
             image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
-    def _decode(self, content: bytes) -> np.ndarray:
-        if not content:
-            raise ValueError('the file is empty')
+    def _decode(self, path: str, content: bytes) -> np.ndarray:
         if (self.color_type, self.imdecode_backend) == ('color', 'cv2'):
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
             image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         else:
             image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
-            raise ValueError('the file is damaged or not an image')
+            raise ValueError(f'image {path} cannot be read: the file is damaged or not an image')
         if image.dtype != np.uint8 and self.color_type == 'color':
             raise ValueError(
-                f'it has {image.dtype} pixels, 8 bits are needed; convert it with the contrast stretch that suits it, '
+                f'image {path} cannot be read: it has {image.dtype} pixels, 8 bits are needed; '
+                'convert it with the contrast stretch that suits it, '
                 "for example PIL.Image.fromarray(np.clip(image / image.max() * 255, 0, 255).astype('uint8'))"
             )
         return image

@@ -62,8 +62,11 @@ class TestLoadImage:
             LoadImage()({'img_path': str(path)})
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r'none\.jpg'):
+        with pytest.raises(FileNotFoundError, match=r'image .*none\.jpg does not exist'):
             LoadImage()({'img_path': str(tmp_path / 'none.jpg')})
+        assert LoadImage(ignore_empty=True)({'img_path': str(tmp_path / 'none.jpg')}) is None
+        with pytest.raises(FileNotFoundError, match=r'mask .*none\.png does not exist'):
+            LoadLabels(5)({'seg_map_path': str(tmp_path / 'none.png'), 'seg_fields': []})
 
 
 class TestLoadLabels:
