@@ -17,6 +17,7 @@ from functional import (
     torchvision_aspp,
     torchvision_resnet,
 )
+from mmengine.config import Config
 
 from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
 from mmseg_deeplab.checkpoints.convert import (
@@ -27,6 +28,7 @@ from mmseg_deeplab.checkpoints.convert import (
     detect_format,
     fit_to_model,
 )
+from mmseg_deeplab.checkpoints.convert.fit import options_that_differ
 from mmseg_deeplab.checkpoints.convert.rules import IMAGENET
 
 IMAGE = torch.randn(2, 3, 65, 81, generator=torch.Generator().manual_seed(1))
@@ -467,6 +469,27 @@ def test_refusals():
     shallow = {name: value for name, value in net.state.items() if not name.startswith('backbone.layer3.5')}
     with pytest.raises(ValueError, match='block3 of this ResNet has 5 bottleneck units.*ResNet-18'):
         convert_state(shallow)
+
+
+SIZES = {'model.backbone.depth', 'model.backbone.base_channels', 'model.decode_head.num_classes'}
+
+
+@pytest.mark.parametrize(
+    'network, config, others',
+    [
+        (torchvision_v3, 'deeplabv3_r101_voc_torchvision', {'model.decode_head.channels'}),
+        (kazuto_v2, 'deeplabv2_r101_voc', {'model.decode_head.align_corners'}),  # the paper's is True
+        (caffe_vgg, 'deeplabv1_vgg16_voc', set()),
+    ],
+)
+@torch.no_grad()
+def test_configs_for_public_weights(network, config, others, repo):
+    """These configs differ from what their public weights need in the sizes of this test's small network only."""
+    net = Net()
+    network(net, IMAGE)
+    model = Config.fromfile(repo / f'configs/{config}.py').model
+    lines = options_that_differ(convert_state(net.state).model, model)
+    assert {line.split('=')[0] for line in lines} - SIZES == others, lines
 
 
 def test_another_config_is_told_the_options(tmp_path):

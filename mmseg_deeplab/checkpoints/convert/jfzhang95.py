@@ -54,6 +54,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         channels=len(converted['decode_head.aspp.project.conv.weight']),
         decoder_channels=len(converted['decode_head.decoder.0.conv.weight']),
         decoder_kernels=(3, 3),
+        align_corners=True,
     )
     notes = ['Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8']
     return Conversion(converted, deeplab(backbone, head, 16, IMAGENET), dropped, notes=notes)

@@ -45,6 +45,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         channels=len(converted['decode_head.aspp.project.conv.weight']),
         rates=(12, 24, 36) if plus else (6, 12, 18),
         extra_convs=1,
+        align_corners=True,
     )
     if plus:
         head.update(

@@ -47,6 +47,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     caffe = 'conv1_1.weight' in state
     classifier = converted.get('decode_head.conv_seg.weight')
     head = dict(type='DeepLabV1Head', variant='LargeFOV', num_classes=21 if classifier is None else len(classifier))
+    head['align_corners'] = True
     holds = ('backbone.', 'decode_head.fc6.', 'decode_head.fc7.') if classifier is None else ('',)
     if not any(name.startswith('decode_head.') for name in converted):
         holds = holds[:1]

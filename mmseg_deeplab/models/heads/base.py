@@ -15,6 +15,7 @@ class DeepLabHead(BaseDecodeHead):
         num_classes: Number of classes, without the ignored label.
         output_stride: Output stride of the backbone.
         channels: Width of the head.
+        align_corners: Whether resizes put corners on corners.
         kwargs: Further arguments of MMSegmentation's `BaseDecodeHead`.
     """
 
@@ -25,10 +26,17 @@ class DeepLabHead(BaseDecodeHead):
     classifier_names: tuple[str, ...] = ('conv_seg',)
     """The modules that make scores of features, for the learning rate of `DeepLabOptimWrapperConstructor`."""
 
-    def __init__(self, in_channels: int, num_classes: int, output_stride: int = 16, channels: int = 256, **kwargs):
-        kwargs.setdefault('align_corners', True)
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        output_stride: int = 16,
+        channels: int = 256,
+        align_corners: bool = True,
+        **kwargs,
+    ):
         kwargs.setdefault('dropout_ratio', 0)
         kwargs.setdefault('loss_decode', dict(type='SegCrossEntropy'))
         kwargs.setdefault('norm_cfg', dict(type='BN'))
-        super().__init__(in_channels, channels, num_classes=num_classes, **kwargs)
+        super().__init__(in_channels, channels, num_classes=num_classes, align_corners=align_corners, **kwargs)
         self.output_stride = output_stride
