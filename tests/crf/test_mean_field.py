@@ -103,17 +103,18 @@ def test_update_rule_is_exact(form, normalization, narrow, monkeypatch):
 def test_lattice_approximates_the_gaussian(f):
     """Characterises the approximation: row sums are below the exact ones by a similar factor, the filtered values near.
 
-    The bounds stand for what was seen (row sums 0.9 to 1.0 and 0.5 to 0.9 of the exact ones), not for a guarantee.
+    The bounds stand for what was seen (row sums 0.77 to 0.89 and 0.44 to 0.65 of the exact ones; filtered values off by
+    6 and 7 % of what the filter changes), not for a guarantee.
     """
     exact = gaussian(f)
     filtered = lattice.build(torch.from_numpy(f.T).float().contiguous())
     values = make_probabilities(1 + 3, 40, 50).reshape(4, -1).T.copy()
     ratio = filtered(torch.ones(2000, 1))[:, 0].numpy() / exact.sum(1)
-    assert 0.3 < np.median(ratio) < 1.05
-    assert np.quantile(ratio, 0.9) / np.quantile(ratio, 0.1) < 3
+    assert 0.4 < np.median(ratio) < 0.95
+    assert np.quantile(ratio, 0.9) / np.quantile(ratio, 0.1) < 1.5
     smooth = exact @ values / exact.sum(1, keepdims=True)
     ours = (filtered(torch.from_numpy(values)) / filtered(torch.ones(2000, 1))).numpy()
-    assert abs(ours - smooth).mean() < 0.25 * abs(values - smooth).mean()
+    assert abs(ours - smooth).mean() < 0.15 * abs(values - smooth).mean()
 
 
 def test_scaled_is_a_product_with_diagonal_matrices():
