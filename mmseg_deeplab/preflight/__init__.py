@@ -15,7 +15,7 @@ from ..datasets.data_root import iter_datasets
 from .data import check_files, open_dataset
 from .errors import PreflightError
 from .keys import check_keys, check_options
-from .model import build_on_meta, check_classes, check_single_image_batches
+from .model import build, check_classes, check_single_image_batches
 
 __all__ = ['PreflightError', 'check', 'check_options']
 
@@ -41,13 +41,12 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
             dataset = open_dataset(dataset_cfg, split)
             if dataset is not None:
                 opened.append((split, dataset_cfg, dataset))
-    model = build_on_meta(cfg)
-    if model is not None:
-        classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
-        check_classes(model, {split: names for split, names in classes.items() if names})
-        alone = int(os.environ.get('WORLD_SIZE', 1)) == 1  # SyncBN sees the other devices' images
-        if mode == 'train' and cfg.train_dataloader.get('batch_size') == 1 and alone:
-            check_single_image_batches(model, cfg)
+    model = build(cfg)
+    classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
+    check_classes(model, {split: names for split, names in classes.items() if names})
+    alone = int(os.environ.get('WORLD_SIZE', 1)) == 1  # SyncBN sees the other devices' images
+    if mode == 'train' and cfg.train_dataloader.get('batch_size') == 1 and alone:
+        check_single_image_batches(model, cfg)
     if int(os.environ.get('RANK', 0)) == 0:
         for split, dataset_cfg, dataset in opened:
             check_files(dataset, dataset_cfg, split, check_all)

@@ -1,4 +1,4 @@
-"""Checks of the network, built without memory or arithmetic on PyTorch's meta device."""
+"""Checks of the network, built without memory or arithmetic on PyTorch's meta device where that is possible."""
 
 import copy
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from .errors import PreflightError
 DEFAULT_SIZE = (513, 513)
 
 
-def build_on_meta(cfg: Config) -> nn.Module | None:
-    """Return the segmentor of a config with shapes but no values; None if it can only be built with values.
+def build(cfg: Config) -> nn.Module:
+    """Return the segmentor of a config, with shapes but no values unless its constructor computes with values.
 
     Raises:
         PreflightError: the config's model can not be built, with the reason that its classes give.
@@ -26,12 +26,13 @@ def build_on_meta(cfg: Config) -> nn.Module | None:
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     try:
-        with torch.device('meta'):
+        try:
+            with torch.device('meta'):
+                return MODELS.build(copy.deepcopy(model))
+        except (NotImplementedError, RuntimeError):  # asks for values, which the meta device has not
             return MODELS.build(model)
     except (ValueError, TypeError, KeyError, AssertionError) as error:
         raise PreflightError(f'config key model: {error}') from error
-    except (NotImplementedError, RuntimeError):  # wants values, which the meta device has not
-        return None
 
 
 def heads(model: nn.Module) -> dict[str, nn.Module]:

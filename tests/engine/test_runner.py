@@ -1,0 +1,146 @@
+"""The runner's start, CPU mixed precision, folded batch norm, and which errors the tools explain."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from mmcv.cnn import ConvModule
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS, OPTIM_WRAPPERS
+from torch import nn
+
+from mmseg_deeplab.engine import CPUAmpOptimWrapper, DeepLabRunner
+from mmseg_deeplab.engine.hooks import fold_batch_norm, prepare_for_inference
+from mmseg_deeplab.engine.launch import explanation
+
+SMALL = dict(
+    mobilenet_v2=dict(type='DeepLabMobileNetV2', width=0.25),
+    resnet=dict(type='DeepLabResNet', depth=50, base_channels=8),
+)
+
+
+def deeplab(backbone: str, norm: str = 'BN') -> nn.Module:
+    """A small v3+ whose batch norm has statistics, scale and shift to get wrong."""
+    torch.manual_seed(0)
+    head = dict(type='DeepLabV3PlusHead', num_classes=5, channels=16, separable_aspp=True)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        cfg = dict(type='DeepLab', norm_cfg=dict(type=norm), backbone=SMALL[backbone], decode_head=head)
+        model = MODELS.build(cfg)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.running_mean, std=0.2)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, std=0.2)
+    return model.eval()
+
+
+@pytest.mark.parametrize('backbone', SMALL)
+def test_folding_leaves_no_batch_norm_and_the_same_answer(backbone):
+    model = deeplab(backbone)
+    layers = sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    image = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        before = model(image)
+        assert prepare_for_inference(model) == layers
+        after = model(image)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5 * before.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    'block, folds',
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), 1),
+        (nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4, affine=False)), 1),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)), 0),
+        (nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1)), 0),
+        (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), 0),
+        (ConvModule(3, 3, 1, norm_cfg=dict(type='BN')), 1),
+        (ConvModule(3, 3, 1, norm_cfg=dict(type='BN'), order=('norm', 'conv', 'act')), 0),
+    ],
+)
+def test_only_batch_norm_directly_behind_a_convolution_folds(block, folds):
+    for layer in block.modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None:
+            nn.init.normal_(layer.running_mean)
+    block.eval()
+    x = torch.randn(2, 3, 5, 5)
+    with torch.no_grad():
+        before = block(x)
+        assert fold_batch_norm(block) == folds
+        torch.testing.assert_close(block(x), before)
+
+
+def test_other_segmentors_are_left_as_they_are():
+    class Other(nn.Sequential): ...
+
+    model = Other(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    assert prepare_for_inference(model) == 0
+    assert isinstance(model[1], nn.BatchNorm2d) and not model.training
+
+
+def test_cpu_mixed_precision_computes_in_bfloat16_and_keeps_float32_weights():
+    layer = nn.Linear(8, 4)
+    wrapper = OPTIM_WRAPPERS.build(
+        dict(type='CPUAmpOptimWrapper', optimizer=torch.optim.SGD(layer.parameters(), lr=0.1))
+    )
+    assert isinstance(wrapper, CPUAmpOptimWrapper) and isinstance(wrapper, OptimWrapper)
+    before = copy.deepcopy(layer.weight.data)
+    with wrapper.optim_context(layer):
+        out = layer(torch.ones(2, 8))
+        assert out.dtype == torch.bfloat16
+    assert layer(torch.ones(2, 8)).dtype == torch.float32
+    wrapper.update_params(out.float().square().mean())
+    assert layer.weight.dtype == torch.float32 and not torch.equal(layer.weight, before)
+
+
+def test_the_console_shows_warnings_before_the_summary_and_everything_after(tmp_path, capsys):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, dilation=6)
+
+    runner = DeepLabRunner(model=Model(), work_dir=str(tmp_path), experiment_name='quiet')
+    runner.logger.info('before the summary')
+    runner.logger.warning('a warning')
+    assert 'before the summary' not in capsys.readouterr().out
+    runner.call_hook('before_run')
+    runner.logger.info('after the summary')
+    printed = capsys.readouterr().out
+    assert '0.00 M parameters' in printed and str(tmp_path) in printed and 'after the summary' in printed
+    file = next(tmp_path.glob('*/*.log')).read_text()
+    assert all(text in file for text in ('System environment', 'before the summary', 'after the summary'))
+    assert any(type(handler) is logging.StreamHandler for handler in runner.logger.handlers)
+
+
+def raised(function, *arguments, **options) -> Exception:
+    with pytest.raises(Exception) as error:
+        function(*arguments, **options)
+    return error.value
+
+
+def test_an_error_that_this_package_raised_is_explained():
+    assert 'output_stride=12' in explanation(raised(deeplab_at, 12))
+
+
+def deeplab_at(output_stride: int) -> None:
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        MODELS.build(dict(type='DeepLabMobileNetV2', output_stride=output_stride))
+
+
+def test_an_error_from_elsewhere_keeps_its_traceback():
+    assert explanation(raised(int, 'seven')) is None
+    assert explanation(raised(torch.zeros(2).reshape, 3)) is None
+
+
+def test_the_cause_within_another_error_is_found():
+    def wrapped():
+        try:
+            deeplab_at(12)
+        except ValueError as error:
+            raise RuntimeError('building failed') from error
+
+    assert 'output_stride=12' in explanation(raised(wrapped))
