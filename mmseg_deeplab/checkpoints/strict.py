@@ -164,9 +164,9 @@ def explain(
         )
     overlap = sum(key in own for key in state)
     if not overlap:
-        from .convert import detect_format
+        from .convert import detect_format, parameters
 
-        source = detect_format(state)
+        source = detect_format(parameters(state))
         if source is not None:
             return (
                 f'the file has the layout of another codebase ({source}).',

@@ -43,7 +43,7 @@ def _fetch(dataset: Dataset, indices: Sequence[SeededIndex]) -> list[Any]:
     for index in indices:
         random.seed(index.seed)
         np.random.seed(index.seed % 2**32)
-        torch.manual_seed(index.seed)
+        torch.default_generator.manual_seed(index.seed)  # of the CPU only, as a forked worker may not touch a GPU
         samples.append(dataset[int(index)])
     return samples
 

@@ -110,6 +110,7 @@ def test_another_codebase(v3):
     text = message(v3, state)
     assert 'layout of another codebase (torchvision)' in text
     assert 'tools/convert_checkpoint.py SRC DST.pth --from torchvision' in text
+    assert '--from torchvision' in message(v3, dict(model=state, iteration=3))
     assert 'nothing in the file has a name of this model' in message(v3, {'generator.weight': torch.zeros(1)})
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,18 +27,26 @@ def read_source(path: str | Path) -> dict[str, Tensor]:
     """Read the parameters of a `.pth`, `.safetensors` or `.npz` file, without running code from it."""
     path = Path(path)
     if path.suffix == '.npz' and path.is_file():
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
+        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f'{path} is damaged or no archive of plain arrays: get it again ({error})') from error
     checkpoint = load_file(path)
+    state = parameters(checkpoint)
+    if not state:
+        raise ValueError(f'{path} holds no parameters; its keys are {list(checkpoint)[:5]}')
+    return state
+
+
+def parameters(checkpoint: Mapping) -> dict[str, Tensor]:
+    """The state dict of any codebase's checkpoint."""
     for key in CONTAINERS:
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
             break
     values = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor | np.ndarray)}
-    state = {name.removeprefix('module.'): torch.as_tensor(value) for name, value in values.items()}
-    if not state:
-        raise ValueError(f'{path} holds no parameters; its keys are {list(checkpoint)[:5]}')
-    return state
+    return {name.removeprefix('module.'): torch.as_tensor(value) for name, value in values.items()}
 
 
 def detect_format(state: Mapping[str, Tensor]) -> str | None:
