@@ -6,7 +6,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
+    data_preprocessor=dict(std=[57.4, 57.1, 58.4], size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
     backbone=dict(init_cfg=None),
     decode_head=dict(num_classes=_base_.num_classes, init_cfg=None),
 )

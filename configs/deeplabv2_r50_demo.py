@@ -11,3 +11,5 @@ model = dict(
     backbone=dict(depth=50, base_channels=16, init_cfg=None),
     decode_head=dict(num_classes=_base_.num_classes),
 )
+# No batch norm after ASPP: a small rate keeps it stable.
+optim_wrapper = dict(paramwise_cfg=dict(classifier_lr_mult=0.02))

@@ -28,8 +28,8 @@ class DeepLabOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     a classifier's bias takes the product, 20. `norm_decay_mult`: scales and shifts of normalisation layers.
     `depthwise_decay_mult`: weights of depthwise convolutions, 0 in v3+.
 
-    Frozen parameters (`requires_grad=False`) are left out. The group of the lowest learning rate comes first, so the
-    rate in the log is the one of the trunk.
+    Frozen parameters (`requires_grad=False`) are left out. Groups without a multiplier of the learning rate come
+    first, so the rate in the log is that of the trunk.
     """
 
     def _validate_cfg(self) -> None:
@@ -53,7 +53,9 @@ class DeepLabOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                     groups[self._multipliers(layer, name, layer in classifiers)].append(parameter)
         if not groups:
             raise ValueError('every parameter of the model is frozen: there is nothing to train')
-        for (lr_mult, decay_mult), members in sorted(groups.items(), key=lambda item: (item[0][0], -item[0][1])):
+        for (lr_mult, decay_mult), members in sorted(
+            groups.items(), key=lambda item: (item[0][0] != 1, item[0][0], -item[0][1])
+        ):
             lr, weight_decay = self.base_lr * lr_mult, self.base_wd * decay_mult
             params.append(dict(params=members, lr=lr, weight_decay=weight_decay))
             print_log(f'{len(members)} tensors with lr {lr:g}, weight decay {weight_decay:g}', logger='current')
