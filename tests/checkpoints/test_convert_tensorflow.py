@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from functional import Net, assert_same, resize
+from plain_network import Net, assert_same, resize
 
 from mmseg_deeplab.checkpoints.convert import build, convert_file, convert_state, detect_format, fit_to_model
 from mmseg_deeplab.checkpoints.load import load_file
