@@ -7,27 +7,29 @@ python tools/get_flops.py configs/deeplabv3plus_r101_voc.py --shape 1025 2049 --
 import argparse
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
+from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
 from mmseg_deeplab.models.complexity import complexity, format_complexity
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
+    """Parse the command line, build the network and print what it is."""
     parser = argparse.ArgumentParser(description="Count what a config's network costs, for one image.")
     parser.add_argument('config')
     parser.add_argument(
         '--shape', type=int, nargs='+', help="height and width in pixels, one number for both (default: config's crop)"
     )
     parser.add_argument('--depth', type=int, default=3, help='levels of modules to print (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='as model.output_stride=8')
-    args = parser.parse_args(argv)
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options)
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, help='as model.output_stride=8')
+    args = parser.parse_args()
+    config = load_config(args.config, args.cfg_options)
     init_default_scope('mmseg')
     shape = tuple(args.shape or config.crop_size)
     shape = shape * 2 if len(shape) == 1 else shape
+    if len(shape) != 2:
+        parser.error(f'--shape takes a height and a width, not {len(shape)} numbers')
     with torch.device('meta'):
         model = MODELS.build(config.model)
     print(format_complexity(complexity(model, shape), args.depth))
@@ -39,4 +41,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

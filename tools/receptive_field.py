@@ -9,26 +9,26 @@ that enter them: there the holes can be seen that stacked equal rates leave, and
 
 import argparse
 
-from mmengine.config import Config, DictAction
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from mmseg_deeplab.checkpoints import load_file, load_state_dict
+from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
 from mmseg_deeplab.visualization.receptive_field import format_layers, inspect_fields
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
+    """Parse the command line, build the network and print what it is."""
     parser = argparse.ArgumentParser(description="Receptive fields of a config's network.")
     parser.add_argument('config')
     parser.add_argument('--checkpoint', help='trained weights for the effective field (default: random weights)')
     parser.add_argument('--start', help='unit from which the second column looks (default: the first with a rate)')
     parser.add_argument('--size', type=int, default=513, help='side of the image in pixels (default: %(default)s)')
     parser.add_argument('--out', default='receptive_field.png', help='picture to write (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='as model.output_stride=8')
-    args = parser.parse_args(argv)
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options)
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, help='as model.output_stride=8')
+    args = parser.parse_args()
+    config = load_config(args.config, args.cfg_options)
     init_default_scope('mmseg')
     model = revert_sync_batchnorm(MODELS.build(config.model))
     if args.checkpoint:
@@ -40,4 +40,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

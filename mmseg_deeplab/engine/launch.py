@@ -133,25 +133,35 @@ def explanation(error: BaseException | None) -> str | None:
     return None
 
 
-def _load(args: Namespace) -> Config:
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    path = Path(args.config)
+def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
+    """Read a config file and apply `--cfg-options` to it.
+
+    Raises:
+        ValueError, FileNotFoundError: If there is no such file, or it or the options can't be used.
+    """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'config {path} does not exist; the ready ones are in {PACKAGE.parent / "configs"}')
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
         raise ValueError(f'config {path} can not be read: {type(error).__name__}: {error}') from error
-    if args.cfg_options:
-        check_options(cfg, args.cfg_options)
+    if cfg_options:
+        check_options(cfg, cfg_options)
         try:
-            cfg.merge_from_dict(args.cfg_options)
+            cfg.merge_from_dict(cfg_options)
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f'--cfg-options do not fit {path}: {error}') from error
+    return cfg
+
+
+def _load(args: Namespace) -> Config:
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args.config, args.cfg_options)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', path.stem))
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     return cfg
 
 

@@ -25,3 +25,10 @@ def test_receptive_field_prints_the_layers_and_writes_the_picture(repo, tmp_path
     assert done.returncode == 0, done.stderr
     assert 'backbone.layer7.0.conv.1.conv' in done.stdout
     assert out.read_bytes()[1:4] == b'PNG'
+
+
+def test_a_config_that_is_not_there_is_explained(repo):
+    done = _run(repo, 'tools/get_flops.py', 'configs/nothing.py')
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith('error: config configs/nothing.py does not exist')
+    assert 'Traceback' not in done.stderr
