@@ -6,7 +6,6 @@ python tools/get_flops.py configs/deeplabv3plus_r101_voc.py --shape 1025 2049 --
 
 import argparse
 
-import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
@@ -30,8 +29,8 @@ def main() -> None:
     shape = shape * 2 if len(shape) == 1 else shape
     if len(shape) != 2:
         parser.error(f'--shape takes a height and a width, not {len(shape)} numbers')
-    with torch.device('meta'):
-        model = MODELS.build(config.model)
+    # On the meta device nothing is computed; it is moved there afterwards, as some backbones can't be built on it.
+    model = MODELS.build(config.model).to('meta')
     print(format_complexity(complexity(model, shape), args.depth))
     padded = complexity(model, shape, space_to_batch=True)[0].multiply_adds
     print(
