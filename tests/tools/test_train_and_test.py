@@ -14,6 +14,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmseg_deeplab.checkpoints import load_file
+from mmseg_deeplab.datasets.demo import make_demo_dataset
 
 
 def scores(folder: Path) -> dict:
@@ -196,3 +197,21 @@ def test_a_bad_mask_deep_in_the_set_is_named_when_it_is_loaded(tools, tmp_path, 
 
 def _names(data: Path) -> list[str]:
     return (data / 'ImageSets' / 'Segmentation' / 'train.txt').read_text().split()
+
+
+def test_a_short_demo_learns_what_no_untrained_network_knows(tools, tmp_path):
+    """A narrower demo for 100 iterations on 96 pictures: all background scores about 9 mIoU, chance about 3.
+
+    Measured: 21 after 50 iterations of a longer schedule.
+    """
+    data = tmp_path / 'demo'
+    make_demo_dataset(str(data), 96, 12, 0)
+    tools.call(
+        'train.py', '--work-dir', tmp_path / 'work', root=data,
+        options=[
+            'model.backbone.width=0.5', 'model.decode_head.channels=64', 'train_dataloader.batch_size=6',
+            'train_cfg.max_iters=100', 'train_cfg.val_interval=100',
+        ],
+    )  # fmt: skip
+    reached = scores(tmp_path / 'work')
+    assert reached['mIoU'] > 15 and reached['aAcc'] > 65
