@@ -55,7 +55,7 @@ def tools(repo, tmp_path_factory) -> SimpleNamespace:
         finally:
             sys.argv = before
 
-    return SimpleNamespace(run=run, call=call, data=data, config=config, environment=environment)
+    return SimpleNamespace(run=run, call=call, data=data, config=config, environment=environment, options=OPTIONS)
 
 
 @pytest.fixture(scope='session')

@@ -141,10 +141,8 @@ print('TESTED', runner.test())
 
 
 def test_the_config_runs_under_the_stock_runner_outside_of_the_repository(tools, tmp_path):
-    from conftest import OPTIONS
-
     (tmp_path / 'mine.py').write_text(OUTSIDE)
-    options = {key: eval(value) for key, value in (option.split('=') for option in OPTIONS)}
+    options = {key: eval(value) for key, value in (option.split('=') for option in tools.options)}
     line = [sys.executable, 'mine.py', tools.config, str(tmp_path / 'work'), str(tools.data), repr(options)]
     done = subprocess.run(line, cwd=tmp_path, env=tools.environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
