@@ -1,4 +1,4 @@
-# As deeplabv3plus_mobilenetv2_camvid, from the TensorFlow release's ImageNet weights: input scaled to [-1, 1], eps 1e-3.
+# As deeplabv3plus_mobilenetv2_camvid, from the TensorFlow release's ImageNet weights: input in [-1, 1], eps 1e-3.
 # Their batch norm comes folded into the convolutions, so the backbone's stays frozen. No published figure.
 _base_ = './deeplabv3plus_mobilenetv2_camvid.py'
 model = dict(
