@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 REPO = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get('MMSEG_DEEPLAB_DATA', REPO.parent / 'shared' / 'data'))
@@ -24,3 +25,10 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f'real data not found at {REAL_DATA}; set MMSEG_DEEPLAB_DATA to its folder')
     return REAL_DATA
+
+
+@pytest.fixture(autouse=True)
+def mmseg_scope():
+    """Names in configs are looked up in MMSegmentation's registries, whatever scope an earlier runner left behind."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield

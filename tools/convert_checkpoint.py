@@ -21,6 +21,11 @@ def parse_args() -> argparse.Namespace:
         '--from', dest='source_format', default='auto', choices=('auto', *FORMATS), help='layout of the source'
     )
     parser.add_argument('--config', help='config that it must fit; without, the one that fits is printed')
+    parser.add_argument(
+        '--calibrate',
+        metavar='FOLDER',
+        help='images like those to train on: measure the statistics of batch norm that the source has folded',
+    )
     return parser.parse_args()
 
 
@@ -28,7 +33,7 @@ def main() -> None:
     """Convert and say what became of it."""
     args = parse_args()
     try:
-        print(convert_file(args.src, args.dst, args.source_format, args.config))
+        print(convert_file(args.src, args.dst, args.source_format, args.config, args.calibrate))
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
 

@@ -17,6 +17,7 @@ from ..save import save_file
 from ..strict import compare, explain_mismatch
 from .fit import option_lines, options_that_differ
 from .rules import Conversion
+from .unfold import unfold_batch_norm
 
 FORMATS = ('tensorflow', 'torchvision', 'mmseg', 'kazuto', 'vgg', 'vainf', 'jfzhang95', 'timm', 'detectron2', 'smp')
 CONTAINERS = ('state_dict', 'model_state', 'model')
@@ -74,7 +75,11 @@ def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto') -> C
 
 
 def convert_file(
-    src: str | Path, dst: str | Path, source_format: str = 'auto', config: str | Path | None = None
+    src: str | Path,
+    dst: str | Path,
+    source_format: str = 'auto',
+    config: str | Path | None = None,
+    calibrate: str | Path | None = None,
 ) -> str:
     """Convert a checkpoint, check that it fits a model to the last parameter, and write it.
 
@@ -83,6 +88,8 @@ def convert_file(
         dst: `.pth` or `.safetensors` file to write.
         source_format: One of `FORMATS`, or 'auto'.
         config: Config whose model it must fit; None builds the model that fits the source.
+        calibrate: Folder of images on which the statistics of a folded batch norm are measured, so that it can be
+            trained.
 
     Returns:
         A report for people: what fits, what was dropped, and how to use the file.
@@ -93,7 +100,10 @@ def convert_file(
     conversion = convert_state(read_source(src), source_format)
     cfg = conversion.model if config is None else Config.fromfile(config).model
     differing = options_that_differ(conversion.model, cfg, with_eps=not conversion.identity_norms)
-    fit_to_model(conversion, build(cfg), str(src), differing)
+    model = build(cfg)
+    fit_to_model(conversion, model, str(src), differing)
+    if calibrate is not None:
+        calibrate_norms(conversion, model, calibrate)
     meta = dict(converted_from=Path(src).name, model=option_lines(conversion.model))
     save_file(dict(state_dict=conversion.state_dict, meta=meta), dst)
     return report(conversion, dst, config, differing)
@@ -136,6 +146,21 @@ def fit_to_model(conversion: Conversion, model: nn.Module, source: str, differin
         if key.endswith('num_batches_tracked'):
             state.setdefault(key, torch.tensor(0))
     model.load_state_dict(state, strict=False)
+
+
+def calibrate_norms(conversion: Conversion, model: nn.Module, folder: str | Path) -> None:
+    """Take folded batch norm out of the convolutions again, by its statistics on a folder of images.
+
+    Raises:
+        ValueError: If the source has no folded batch norm, or the folder no images.
+    """
+    if not conversion.identity_norms:
+        raise ValueError('--calibrate is for folded batch norm, and this source has its own statistics: leave it out')
+    preprocessor = conversion.model['data_preprocessor']
+    count = unfold_batch_norm(model, conversion.identity_norms, folder, preprocessor['mean'], preprocessor['std'])
+    own = model.state_dict()
+    conversion.state_dict.update({key: own[key] for key in conversion.state_dict})
+    conversion.notes[:] = [f'Batch norm was folded into the weights; its statistics were measured on {count} images']
 
 
 def report(conversion: Conversion, dst: str | Path, config: str | Path | None, differing: list[str]) -> str:
