@@ -1,6 +1,6 @@
 """Evaluate a checkpoint.
 
-python tools/test.py configs/deeplabv3plus_mobilenetv2_demo.py work_dirs/.../iter_400.pth --show-dir pictures
+python tools/test.py configs/deeplabv3plus_mobilenetv2_demo.py work_dirs/.../iter_800.pth --show-dir pictures
 python tools/test.py configs/deeplabv3plus_r101_voc.py CHECKPOINT --eval-output-stride 8 --tta --crf v2_r101
 """
 

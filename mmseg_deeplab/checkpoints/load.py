@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import mmengine
 import numpy as np
 import torch
 from mmengine.dist import barrier, get_dist_info
@@ -169,8 +170,13 @@ def _download(url: str, path: Path) -> None:
 
 
 def load_from_torchvision(filename: str, map_location: Any = None) -> dict:
-    """Look the name up in the installed torchvision and load its URL."""
-    return load_from_http(_url(filename, stack.get_torchvision_models()), map_location)
+    """Look the name up in MMEngine's list of torchvision's models and load its URL."""
+    return load_from_http(_url(filename, torchvision_models()), map_location)
+
+
+def torchvision_models() -> dict[str, str]:
+    """URLs by name. MMEngine's own look-up reads the same list, but only where torchvision is installed."""
+    return json.loads((Path(mmengine.__file__).parent / 'hub' / 'torchvision_0.12.json').read_text())
 
 
 def load_from_openmmlab(filename: str, map_location: Any = None) -> dict:

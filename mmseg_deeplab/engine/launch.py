@@ -160,6 +160,10 @@ def _load(args: Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        if loader.get('num_workers') == 0:
+            loader['persistent_workers'] = False  # of no workers; PyTorch refuses the pair
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     return cfg
@@ -178,4 +182,8 @@ def _enable_tta(cfg: Config) -> None:
         if not cfg.get(key):
             raise ValueError(f'--tta needs {key} in the config; configs/_base_ shows how it looks')
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    # Padding to a fixed size after the scaling would make most of a small view mean colour, which image pooling
+    # averages over; the TensorFlow release pads first, so that there the padding is scaled with the image.
+    if (cfg.model.get('data_preprocessor') or {}).get('test_cfg'):
+        cfg.model.data_preprocessor.test_cfg = dict(size_divisor=1)
     cfg.model = dict(**cfg.tta_model, module=cfg.model)

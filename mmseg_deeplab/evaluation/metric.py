@@ -52,6 +52,7 @@ class SegmentationMetric(BaseMetric):
         class_subset: names or indices of classes; adds `mIoU_subset`, the mean IoU over just those.
         output_dir: folder for the predictions as palette PNGs, named as the images; None saves nothing.
         format_only: save predictions only, for data without ground truth; needs output_dir.
+        keep_results: unused; MMSegmentation's own tools/test.py sets it with --out.
         collect_device, prefix, collect_dir: as in mmengine.evaluator.BaseMetric.
     """
 
@@ -63,6 +64,7 @@ class SegmentationMetric(BaseMetric):
         class_subset: Sequence[int | str] | None = None,
         output_dir: str | None = None,
         format_only: bool = False,
+        keep_results: bool = False,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,

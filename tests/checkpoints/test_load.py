@@ -17,6 +17,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from mmseg_deeplab.checkpoints import atomic_write, load_file, save_file
+from mmseg_deeplab.checkpoints.load import torchvision_models
 from mmseg_deeplab.checkpoints.save import remove_unfinished
 
 # what a file of torch < 1.6 starts with: magic number, protocol, system
@@ -83,8 +84,9 @@ def test_code_in_a_local_file_is_refused(evil):
 def test_code_in_a_downloaded_file_is_refused(scheme, evil, server, monkeypatch):
     path, marker = evil
     urls = dict(net=f'{server}/{path.name}')
-    for name in ('get_torchvision_models', 'get_external_models', 'get_mmcls_models'):
+    for name in ('get_external_models', 'get_mmcls_models'):
         monkeypatch.setattr(f'mmengine.runner.checkpoint.{name}', lambda: urls)
+    monkeypatch.setattr('mmseg_deeplab.checkpoints.load.torchvision_models', lambda: urls)
     with pytest.raises(ValueError, match='refused'):
         CheckpointLoader.load_checkpoint(urls['net'] if scheme == 'http' else f'{scheme}net')
     assert not marker.exists()
@@ -100,6 +102,11 @@ def test_good_files_come_by_http_and_by_name(tmp_path, server, monkeypatch):
         CheckpointLoader.load_checkpoint(f'{server}/absent.pth')
     with pytest.raises(ValueError, match='mmcls://nett is unknown; did you mean net'):
         CheckpointLoader.load_checkpoint('mmcls://nett')
+
+
+def test_the_names_in_our_configs_are_known_without_torchvision():
+    """The pretrained backbones of configs/_base_/models, which nothing else in the tests may download."""
+    assert {'resnet50', 'resnet101', 'vgg16'} <= set(torchvision_models())
 
 
 @pytest.mark.parametrize('url', SCHEMES)
