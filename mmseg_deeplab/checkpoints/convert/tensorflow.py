@@ -140,9 +140,8 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
 
 FOLDED = (
     'Batch norm is folded into the weights of this file. The converted batch norms do nothing (mean 0, variance '
-    '1 - eps, scale 1, shift = bias), which is exact at test. For fine-tuning keep their statistics frozen '
-    "(model.frozen_bn=('backbone',), with 'decode_head' if that is converted too): batch statistics in training "
-    'would normalise what is normalised already'
+    '1 - eps, scale 1, shift = bias), which is exact at test. For fine-tuning convert with --calibrate FOLDER of '
+    'images like yours, which measures their statistics: training would normalise what is normalised already'
 )
 
 
