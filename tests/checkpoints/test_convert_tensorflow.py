@@ -215,7 +215,7 @@ class TestReleasedFiles:
 
         source, config = real_data / 'weights/deeplabv3_mnv2_voc.npz', repo / 'configs/deeplabv3_mobilenetv2_voc.py'
         text = convert_file(source, tmp_path / 'out.pth', 'tensorflow', config)
-        assert 'frozen_bn' in text and 'other options' not in text and 'Dropped' not in text
+        assert '--calibrate' in text and 'other options' not in text and 'Dropped' not in text
         checkpoint = load_file(tmp_path / 'out.pth')
         model = build(Config.fromfile(config).model).eval()
         model.load_state_dict(checkpoint['state_dict'])
