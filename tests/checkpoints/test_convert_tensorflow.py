@@ -210,7 +210,7 @@ def test_unknown_layers_are_refused():
 class TestReleasedFiles:
     @torch.no_grad()
     def test_deeplab_v3_mobilenet_v2(self, real_data, repo, tmp_path):
-        """The file's network as shared/data describes it, in plain functions, against the config and the checkpoint."""
+        """The file's network as its README describes it, in plain functions, against the config and the checkpoint."""
         from mmengine.config import Config
 
         source, config = real_data / 'weights/deeplabv3_mnv2_voc.npz', repo / 'configs/deeplabv3_mobilenetv2_voc.py'
