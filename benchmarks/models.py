@@ -5,9 +5,9 @@
 
 Both networks get the same input, backbone depth, output stride (16), classes and device, in turn (A B A B ...); each
 ratio is of one pair of neighbouring runs, and median, minimum and maximum of the ratios are printed. Memory is the peak
-of a process of its own above what it held with the model built. `as shipped` is MMSegmentation's head as its configs
-have it (512 channels, auxiliary head in training); `same width` is that head at this project's 256 channels without an
-auxiliary head.
+of a process of its own above what it held with the model built. `as shipped` are both as their configs have them:
+MMSegmentation's head with separable convolutions, 512 channels and an auxiliary head in training, this project's with
+the paper's plain convolutions on a ResNet. `same width` is separable, 256 channels and no auxiliary head on both sides.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,21 +36,28 @@ PREPROCESSOR = dict(
 )
 LOSS = dict(type='CrossEntropyLoss', avg_non_ignore=True)
 BN = dict(type='BN')
-OURS = {
-    'r50': dict(backbone=dict(type='DeepLabResNet', depth=50), decode_head=dict(type='DeepLabV3PlusHead')),
-    'r101': dict(backbone=dict(type='DeepLabResNet', depth=101), decode_head=dict(type='DeepLabV3PlusHead')),
-    'mobilenetv2': dict(
-        backbone=dict(type='DeepLabMobileNetV2'),
-        decode_head=dict(type='DeepLabV3PlusHead', separable_aspp=True, separable_decoder=True),
-    ),
+BACKBONES = {
+    'r50': dict(type='DeepLabResNet', depth=50),
+    'r101': dict(type='DeepLabResNet', depth=101),
+    'mobilenetv2': dict(type='DeepLabMobileNetV2'),
 }
 
 
-def ours(backbone: str) -> dict:
-    """Config of this project's model."""
-    model = copy.deepcopy(OURS[backbone])
-    model['decode_head']['num_classes'] = CLASSES
-    return dict(type='DeepLab', output_stride=16, data_preprocessor=PREPROCESSOR, **model)
+def ours(backbone: str, separable: bool = False) -> dict:
+    """Config of this project's model; with MobileNetV2 its convolutions are separable as shipped."""
+    separable = separable or backbone == 'mobilenetv2'
+    return dict(
+        type='DeepLab',
+        output_stride=16,
+        data_preprocessor=PREPROCESSOR,
+        backbone=dict(BACKBONES[backbone]),
+        decode_head=dict(
+            type='DeepLabV3PlusHead',
+            num_classes=CLASSES,
+            separable_aspp=separable,
+            separable_decoder=separable,
+        ),
+    )
 
 
 def theirs(backbone: str, channels: int = 512, auxiliary: bool = True) -> dict:
@@ -97,18 +105,18 @@ def theirs(backbone: str, channels: int = 512, auxiliary: bool = True) -> dict:
     )
 
 
-VARIANTS = {
-    'ours': ours,
-    'as shipped': theirs,
-    'same width': lambda backbone: theirs(backbone, channels=256, auxiliary=False),
+# this project's and MMSegmentation's
+COMPARISONS = {
+    'as shipped': (ours, theirs),
+    'same width': (partial(ours, separable=True), partial(theirs, channels=256, auxiliary=False)),
 }
 
 
-def make_step(variant: str, args: argparse.Namespace, training: bool) -> Callable[[], None]:
+def make_step(comparison: str, side: int, args: argparse.Namespace, training: bool) -> Callable[[], None]:
     """Build a model and return what is timed: a prediction up to the label map, or a training step."""
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    model = MODELS.build(ConfigDict(VARIANTS[variant](args.backbone))).to(args.device)
+    model = MODELS.build(ConfigDict(COMPARISONS[comparison][side](args.backbone))).to(args.device)
     size = (args.size, args.size)
     meta = dict(img_shape=size, ori_shape=size, pad_shape=size, padding_size=(0, 0, 0, 0))
     samples = []
@@ -118,7 +126,7 @@ def make_step(variant: str, args: argparse.Namespace, training: bool) -> Callabl
     images = torch.randn(args.batch, 3, *size, device=args.device)
     if not training:
         model.eval()
-        if variant == 'ours':
+        if side == 0:
             fold_batch_norm(model)  # as tools/test.py does
 
         def predict() -> None:
@@ -152,8 +160,10 @@ def resident_peak() -> int:
     return int(re.search(r'VmHWM:\s+(\d+)', Path('/proc/self/status').read_text())[1])
 
 
-def _peak_memory(variant: str, args: argparse.Namespace, training: bool, queue: multiprocessing.Queue) -> None:
-    step = make_step(variant, args, training)
+def _peak_memory(
+    comparison: str, side: int, args: argparse.Namespace, training: bool, queue: multiprocessing.Queue
+) -> None:
+    step = make_step(comparison, side, args, training)
     if args.device.startswith('cuda'):
         before = torch.cuda.memory_allocated()
         step()
@@ -165,11 +175,11 @@ def _peak_memory(variant: str, args: argparse.Namespace, training: bool, queue: 
         queue.put((resident_peak() - before) / 2**10)
 
 
-def peak_memory(variant: str, args: argparse.Namespace, training: bool) -> float:
+def peak_memory(comparison: str, side: int, args: argparse.Namespace, training: bool) -> float:
     """MiB that one step adds to a fresh process with the model built."""
     context = multiprocessing.get_context('spawn')
     queue = context.Queue()
-    process = context.Process(target=_peak_memory, args=(variant, args, training, queue))
+    process = context.Process(target=_peak_memory, args=(comparison, side, args, training, queue))
     process.start()
     result = queue.get()
     process.join()
@@ -179,7 +189,7 @@ def peak_memory(variant: str, args: argparse.Namespace, training: bool) -> float
 def main() -> None:
     """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--backbone', choices=OURS, default='r50')
+    parser.add_argument('--backbone', choices=BACKBONES, default='r50')
     parser.add_argument('--size', type=int, default=513, help='side of the square images, pixels')
     parser.add_argument('--batch', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=5, help='pairs of runs, after one that is not counted')
@@ -192,21 +202,21 @@ def main() -> None:
     print('| step | beside | ours s | theirs s | theirs / ours, time (min - max) | theirs / ours, peak memory |')
     print('|---|---|---|---|---|---|')
     for training in (False, True):
-        for other in ('as shipped', 'same width'):
-            steps = {variant: make_step(variant, args, training) for variant in ('ours', other)}
-            times = {variant: [] for variant in steps}
+        for comparison in COMPARISONS:
+            steps = [make_step(comparison, side, args, training) for side in (0, 1)]
+            times = [[], []]
             for _ in range(args.rounds + 1):
-                for variant, step in steps.items():
-                    times[variant].append(timed(step, args.device))
-            del steps
-            mine, their = times['ours'][1:], times[other][1:]
+                for side, step in enumerate(steps):
+                    times[side].append(timed(step, args.device))
+            del steps, step
+            mine, their = times[0][1:], times[1][1:]
             ratios = [b / a for a, b in zip(mine, their, strict=True)]
-            memory = {variant: peak_memory(variant, args, training) for variant in ('ours', other)}
+            memory = [peak_memory(comparison, side, args, training) for side in (0, 1)]
             print(
-                f'| {"training" if training else "test"} | {other} | {statistics.median(mine):.2f} '
+                f'| {"training" if training else "test"} | {comparison} | {statistics.median(mine):.2f} '
                 f'| {statistics.median(their):.2f} | {statistics.median(ratios):.2f} '
-                f'({min(ratios):.2f} - {max(ratios):.2f}) | {memory[other] / memory["ours"]:.2f} '
-                f'({memory[other]:.0f} / {memory["ours"]:.0f} MiB) |',
+                f'({min(ratios):.2f} - {max(ratios):.2f}) | {memory[1] / memory[0]:.2f} '
+                f'({memory[1]:.0f} / {memory[0]:.0f} MiB) |',
                 flush=True,
             )
 
