@@ -47,7 +47,7 @@ class DeepLabBackbone(BaseModule):
         state = {
             key.removeprefix(prefix): value
             for key, value in state.items()
-            if key.startswith(prefix) and not key.removeprefix(prefix).startswith(self.classifier_prefixes or '\0')
+            if key.startswith(prefix) and not key.removeprefix(prefix).startswith(self.classifier_prefixes)
         }
         own = self.state_dict()
         missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
