@@ -1,5 +1,6 @@
 """From the command line to a runner: the options that tools/train.py and tools/test.py share, once."""
 
+import gc
 import os
 import sys
 import traceback
@@ -8,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.distributed
 from mmengine.config import Config, DictAction
+from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
@@ -105,6 +108,7 @@ def run_tool(main: Callable[[], None]) -> None:
     """Call `main`; an error that this package explains ends the process with its message instead of a traceback."""
     try:
         main()
+        _close_process_group()
     except KeyboardInterrupt:
         sys.exit('interrupted')
     except Exception as error:
@@ -112,6 +116,17 @@ def run_tool(main: Callable[[], None]) -> None:
         if message is None:
             raise
         sys.exit(f'error: {message}')
+
+
+def _close_process_group() -> None:
+    """End the distributed run; without it a process may abort as it exits.
+
+    gloo's threads free Python objects after the interpreter is gone, and PyTorch ends them only together with the
+    group's last reference: the runner's model holds one, in a cycle.
+    """
+    if is_distributed():
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def explanation(error: BaseException | None) -> str | None:
