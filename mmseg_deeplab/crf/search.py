@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from .dense_crf import DenseCRF
+from .pool import start_worker
 
 CLIP = 1e-5
 """Smallest probability that is kept; the CRF's own clip."""
@@ -162,7 +162,7 @@ class Search:
             return
         if self._pool is None:
             # spawn: forking a process whose torch has threads may hang.
-            self._pool = ProcessPoolExecutor(self.workers, get_context('spawn'), _start_worker)
+            self._pool = ProcessPoolExecutor(self.workers, get_context('spawn'), start_worker)
         futures = {self._pool.submit(_count, path, candidates, *setup): path for path, candidates in tasks.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -217,11 +217,6 @@ def _neighbours(at: tuple[int, ...], axes: list[list[float]]) -> Iterator[tuple[
 
 def _key(candidate: Candidate | None) -> str:
     return json.dumps(candidate, sort_keys=True)
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)  # the images are what runs in parallel
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
 
 
 def _count(
