@@ -78,13 +78,14 @@ class ASPP(nn.Module):
         self.dropout = nn.Dropout(dropout_ratio)
 
     def _pool(self, x: Tensor, size: int, conv: nn.Module) -> Tensor:
-        if size == 1 and self.training and len(x) == 1 and conv.norm.training:
+        try:
+            return conv(F.adaptive_avg_pool2d(x, size))
+        except ValueError as error:  # batch norm's own refusal, of one value in all processes together
             raise ValueError(
                 'image pooling leaves one value per channel and image, and batch norm cannot be trained on one value: '
                 'use at least 2 images per device, or freeze batch norm (model.frozen_bn) or leave image pooling out '
                 '(model.decode_head.pool_bins=())'
-            )
-        return conv(F.adaptive_avg_pool2d(x, size))
+            ) from error
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, in_channels, h, w) to (N, channels, h, w)."""

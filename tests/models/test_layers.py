@@ -76,6 +76,7 @@ def test_training_on_one_image_says_what_to_do():
     aspp(torch.randn(1, 4, 9, 9))  # frozen batch norm can
     ASPP(4, 8, (2,), pool_bins=()).train()(torch.randn(1, 4, 9, 9))
     ASPP(4, 8, (2,), pool_bins=(2,)).train()(torch.randn(1, 4, 9, 9))  # four values are enough
+    ASPP(4, 8, (2,), norm_cfg=dict(type='GN', num_groups=2)).train()(torch.randn(1, 4, 9, 9))
 
 
 def test_pool_bins_must_be_positive():
