@@ -92,8 +92,8 @@ class DeepLab(EncoderDecoder):
         head_type = MODELS.get(decode_head['type'])
         if head_type is not None and issubclass(head_type, DeepLabHead):
             channels = self.backbone.feature_channels
-            for key in ('in_index', 'low_level_index'):
-                if decode_head.get(key, 0) not in range(-len(channels), len(channels)):
+            for key in ('in_index', 'low_level_index', 'mid_level_index'):
+                if (decode_head.get(key) or 0) not in range(-len(channels), len(channels)):
                     raise ValueError(
                         f'decode_head.{key}={decode_head[key]!r}: {type(self.backbone).__name__} has {len(channels)} '
                         f'feature maps, with {channels} channels; choose one of 0 to {len(channels) - 1}'
@@ -102,6 +102,8 @@ class DeepLab(EncoderDecoder):
             if head_type.needs_low_level:
                 index = decode_head.get('low_level_index', self.backbone.low_level_index)
                 values.update(low_level_index=index, low_level_channels=channels[index])
+                if decode_head.get('mid_level_index') is not None:
+                    values.update(mid_level_channels=channels[decode_head['mid_level_index']])
             if head_type.needs_taps:
                 values.update(tap_channels=channels[:-1])
             decode_head = self._fill(decode_head, **values)

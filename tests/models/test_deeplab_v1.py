@@ -8,7 +8,7 @@ from model_helpers import gradients_missing, segmentor
 from torch import nn
 
 from mmseg_deeplab.models import DeepLabV1Head, DeepLabV1MScHead
-from mmseg_deeplab.models.heads.stride8 import subsample_labels
+from mmseg_deeplab.models.heads.base import subsample_labels
 
 VGG = dict(type='DeepLabVGG')
 TAPS = (3, 2, 2, 2, 2)

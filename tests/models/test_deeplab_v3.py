@@ -58,6 +58,19 @@ def test_the_loss_is_on_full_size_logits():
     torch.testing.assert_close(losses['loss_ce'], nn.functional.cross_entropy(full, label[:, 0]))
 
 
+def test_the_loss_may_be_on_coarse_logits():
+    """v3, Table 8, "no upsampling": at output stride 16 every 16th label counts, and no other."""
+    torch.manual_seed(0)
+    head = DeepLabV3Head(6, 3, channels=8, rates=(2,), upsample_logits=False)
+    logits = torch.randn(2, 3, 3, 5)
+    coarse = torch.randint(0, 3, (2, 3, 5))
+    label = torch.full((2, 1, 33, 65), 7)
+    label[:, 0, ::16, ::16] = coarse
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=mask)) for mask in label]
+    losses = head.loss_by_feat(logits, samples)
+    torch.testing.assert_close(losses['loss_ce'], nn.functional.cross_entropy(logits, coarse))
+
+
 def test_the_cascade_head_is_a_1x1_classifier_on_the_last_block():
     head = DeepLabV3CascadeHead(8, 3)
     x = torch.randn(2, 8, 5, 5)

@@ -79,3 +79,19 @@ def test_another_low_level_index():
     model = segmentor(BACKBONES['resnet'][0], dict(type='DeepLabV3PlusHead', channels=8, low_level_index=1))
     assert model.decode_head.low_level.conv.in_channels == 32
     assert model.eval()(torch.randn(1, 3, 65, 65)).shape == (1, 3, 9, 9)  # stride 8
+
+
+def test_two_steps_of_refinement():
+    """v3+, Table 2, "Conv2 and Conv3": the maps of block2 at stride 8 first, then those of block1 at stride 4."""
+    head = dict(type='DeepLabV3PlusHead', channels=8, decoder_channels=7, decoder_kernels=(3,), mid_level_index=1)
+    model = segmentor(BACKBONES['resnet'][0], head)
+    randomize(model).eval()
+    head = model.decode_head
+    assert (head.mid_level.conv.in_channels, head.low_level.conv.in_channels) == (32, 16)
+    assert [conv.conv.weight.shape for conv in (*head.mid_decoder, *head.decoder)] == [(7, 56, 3, 3), (7, 55, 3, 3)]
+    low, mid, block3, high = features = model.extract_feat(torch.randn(1, 3, 65, 97))
+    x = F.interpolate(head.aspp(high), (9, 13), mode='bilinear', align_corners=True)
+    x = head.mid_decoder(torch.cat([x, head.mid_level(mid)], dim=1))
+    x = F.interpolate(x, (17, 25), mode='bilinear', align_corners=True)
+    x = head.decoder(torch.cat([x, head.low_level(low)], dim=1))
+    torch.testing.assert_close(head(features), head.conv_seg(x))

@@ -1,6 +1,12 @@
 """What every DeepLab head has in common."""
 
+from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+LABEL_STRIDES = (4, 8, 16, 32)
+"""Strides of logits that can be compared with labels without a resize: every 4th, 8th, ... pixel is taken."""
 
 
 class DeepLabHead(BaseDecodeHead):
@@ -16,6 +22,8 @@ class DeepLabHead(BaseDecodeHead):
         output_stride: Output stride of the backbone.
         channels: Width of the head.
         align_corners: Whether resizes put corners on corners.
+        upsample_logits: Whether the loss is on logits resized to the labels (v3, section 4.1), or on the logits as they
+            are, against labels taken at their stride, as in v1 and v2.
         kwargs: Further arguments of MMSegmentation's `BaseDecodeHead`.
     """
 
@@ -33,6 +41,7 @@ class DeepLabHead(BaseDecodeHead):
         output_stride: int = 16,
         channels: int = 256,
         align_corners: bool = True,
+        upsample_logits: bool = True,
         **kwargs,
     ):
         kwargs.setdefault('dropout_ratio', 0)
@@ -40,3 +49,30 @@ class DeepLabHead(BaseDecodeHead):
         kwargs.setdefault('norm_cfg', dict(type='BN'))
         super().__init__(in_channels, channels, num_classes=num_classes, align_corners=align_corners, **kwargs)
         self.output_stride = output_stride
+        self.upsample_logits = upsample_logits
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """Loss and accuracy of logits (N, C, h, w) against the labels of the samples."""
+        if not self.upsample_logits:
+            labels = subsample_labels(self._stack_batch_gt(batch_data_samples), tuple(seg_logits.shape[2:]))
+            batch_data_samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+        return super().loss_by_feat(seg_logits, batch_data_samples)
+
+
+def subsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Take every 8th label of (..., H, W), from the first row and column on, to get (..., *size); or 4th, 16th, 32nd.
+
+    Raises:
+        ValueError: If none gives that size.
+    """
+    for stride in LABEL_STRIDES:
+        sampled = labels[..., ::stride, ::stride]
+        if sampled.shape[-2:] == size:
+            return sampled
+    height, width = labels.shape[-2:]
+    raise ValueError(
+        f'logits of {size[0]} x {size[1]} cells do not lie on every 8th pixel of labels of {height} x {width} (or 4th, '
+        f'16th, 32nd), where a head with upsample_logits=False, as those of v1 and v2, computes its loss. Use a '
+        f'crop_size with sides of 8k + 1 pixels (16k + 1 with multi_scale_inputs or at output stride 16), for example '
+        f'321, and the same size in the data preprocessor'
+    )

@@ -23,6 +23,10 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         decoder_channels: Channels of the decoder's convolutions; 256 in the paper (Table 2).
         decoder_kernels: Kernel size of each of the decoder's convolutions; (3, 3) in the paper (Table 2).
         separable_decoder: Whether those are depthwise separable.
+        mid_level_index: Index of features between the encoder's and the low-level ones in size, to refine with first
+            and in the same way: 1, block2 at stride 8, is "Conv2 and Conv3" of Table 2, which does not name their
+            reduced channels (here `low_level_width`). None, the paper's choice, leaves that step out.
+        mid_level_channels: Their channels.
         kwargs: See `DeepLabV3Head`.
     """
 
@@ -40,25 +44,41 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         decoder_channels: int = 256,
         decoder_kernels: tuple[int, ...] = (3, 3),
         separable_decoder: bool = False,
+        mid_level_index: int | None = None,
+        mid_level_channels: int | None = None,
         **kwargs,
     ):
         super().__init__(
             in_channels, num_classes, output_stride, channels, classifier_channels=decoder_channels, **kwargs
         )
         self.low_level_index = low_level_index
-        self.low_level = conv_bn_relu(low_level_channels, low_level_width, 1, norm_cfg=self.norm_cfg)
+        self.mid_level_index = mid_level_index
         conv = separable_conv_bn_relu if separable_decoder else conv_bn_relu
-        widths = [channels + low_level_width] + [decoder_channels] * len(decoder_kernels)
-        self.decoder = nn.Sequential(
-            *(
-                conv(before, after, kernel, norm_cfg=self.norm_cfg)
-                for before, after, kernel in zip(widths, widths[1:], decoder_kernels, strict=False)
+
+        def reduction(features: int) -> nn.Module:
+            return conv_bn_relu(features, low_level_width, 1, norm_cfg=self.norm_cfg)
+
+        def decoder(encoder: int) -> nn.Sequential:
+            widths = [encoder + low_level_width] + [decoder_channels] * len(decoder_kernels)
+            return nn.Sequential(
+                *(
+                    conv(before, after, kernel, norm_cfg=self.norm_cfg)
+                    for before, after, kernel in zip(widths, widths[1:], decoder_kernels, strict=False)
+                )
             )
-        )
+
+        if mid_level_index is not None:
+            self.mid_level, self.mid_decoder = reduction(mid_level_channels), decoder(channels)
+            channels = decoder_channels
+        self.low_level, self.decoder = reduction(low_level_channels), decoder(channels)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / 4, W / 4)."""
-        low_level = self.low_level(inputs[self.low_level_index])
-        encoder = self.extra(self.aspp(self._transform_inputs(inputs)))
-        encoder = resize(encoder, low_level.shape[2:], mode='bilinear', align_corners=self.align_corners)
-        return self.cls_seg(self.decoder(torch.cat([encoder, low_level], dim=1)))
+        x = self.extra(self.aspp(self._transform_inputs(inputs)))
+        if self.mid_level_index is not None:
+            x = self._refine(x, self.mid_level(inputs[self.mid_level_index]), self.mid_decoder)
+        return self.cls_seg(self._refine(x, self.low_level(inputs[self.low_level_index]), self.decoder))
+
+    def _refine(self, x: Tensor, finer: Tensor, decoder: nn.Module) -> Tensor:
+        x = resize(x, finer.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        return decoder(torch.cat([x, finer], dim=1))

@@ -4,15 +4,10 @@ from collections.abc import Iterable
 
 import torch
 from mmengine.runner import CheckpointLoader
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import nn
 
 from ..atrous import check_output_stride
 from .base import DeepLabHead
-
-LABEL_STRIDES = (8, 16)
-"""Labels are taken at every 8th pixel, and at every 16th for the logits of the half-size input of v2."""
 
 
 class Stride8Head(DeepLabHead):
@@ -48,7 +43,9 @@ class Stride8Head(DeepLabHead):
         if pretrained or init_cfg is None:
             classifiers = [dict(type='Normal', name=name, std=0.01) for name in self.classifier_names]
             init_cfg = dict(type='Kaiming', layer='Conv2d', override=classifiers)
-        super().__init__(in_channels, num_classes, output_stride, channels, init_cfg=init_cfg, **kwargs)
+        super().__init__(
+            in_channels, num_classes, output_stride, channels, upsample_logits=False, init_cfg=init_cfg, **kwargs
+        )
 
     def init_weights(self) -> None:
         """Initialise, then load the layers of a pretrained file.
@@ -63,30 +60,6 @@ class Stride8Head(DeepLabHead):
     def _pretrained_owners(self) -> Iterable[nn.Module]:
         """The modules that each hold the pretrained layers."""
         return [self]
-
-    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """Loss and accuracy of logits (N, C, h, w) against the labels, taken at stride 8 or 16."""
-        labels = subsample_labels(self._stack_batch_gt(batch_data_samples), tuple(seg_logits.shape[2:]))
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
-        return super().loss_by_feat(seg_logits, samples)
-
-
-def subsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Take every 8th label of (..., H, W), from the first row and column on, or every 16th, to get (..., *size).
-
-    Raises:
-        ValueError: If neither gives that size.
-    """
-    for stride in LABEL_STRIDES:
-        sampled = labels[..., ::stride, ::stride]
-        if sampled.shape[-2:] == size:
-            return sampled
-    height, width = labels.shape[-2:]
-    raise ValueError(
-        f'logits of {size[0]} x {size[1]} cells do not lie on every 8th pixel of labels of {height} x {width}, where '
-        f'v1 and v2 compute their loss. Use a crop_size with sides of 8k + 1 pixels (16k + 1 with '
-        f'multi_scale_inputs), for example 321, and the same size in the data preprocessor'
-    )
 
 
 def load_layers(owners: Iterable[nn.Module], names: Iterable[str], cfg: dict) -> None:
