@@ -136,6 +136,10 @@ def vainf_v3plus_separable(net, x):
 
 def jfzhang95_v3plus(net, x):
     low, *_, x = torchvision_resnet(net, x, 'backbone.', OS16_GRID)
+    return jfzhang95_head(net, x, low)
+
+
+def jfzhang95_head(net, x, low):
     parts = [net.conv_bn_relu(x, 'aspp.aspp1.atrous_conv', 'aspp.aspp1.bn', 8)]
     for i, rate in enumerate((6, 12, 18), start=2):
         parts.append(net.conv_bn_relu(x, f'aspp.aspp{i}.atrous_conv', f'aspp.aspp{i}.bn', 8, 3, rate=rate))
@@ -146,6 +150,36 @@ def jfzhang95_v3plus(net, x):
     x = net.conv_bn_relu(x, 'decoder.last_conv.0', 'decoder.last_conv.1', 8, 3)
     x = net.conv_bn_relu(x, 'decoder.last_conv.4', 'decoder.last_conv.5', 8, 3)
     return net.conv(x, 'decoder.last_conv.8', CLASSES, bias=True)
+
+
+def jfzhang95_xception(net, x):
+    """Its ReLUs work in place, also on what the shortcut reads afterwards."""
+
+    def sep(x, name, norm, out, stride=1, rate=1):
+        x = net.conv(x, f'{name}.conv1', x.shape[1], 3, stride=stride, rate=rate, groups=x.shape[1])
+        return net.bn(net.conv(net.bn(x, f'{name}.bn'), f'{name}.pointwise', out), norm)
+
+    x = net.conv_bn_relu(x, 'backbone.conv1', 'backbone.bn1', 32, 3, stride=2)
+    x = net.conv_bn_relu(x, 'backbone.conv2', 'backbone.bn2', 64, 3)
+    for block in range(1, 21):
+        stride = 2 if block < 4 else 1
+        y, place = x, 0
+        for i, out in enumerate({1: (128,) * 3, 2: (256,) * 3, 20: (728, 1024, 1024)}.get(block, (728,) * 3)):
+            if i or block > 2:
+                y, place = F.relu_(y), place + 1
+            name = f'backbone.block{block}.rep.{place}'
+            y = sep(y, name, f'backbone.block{block}.rep.{place + 1}', out, stride if i == 2 else 1)
+            place += 2
+        if block in (1, 2, 3, 20):
+            name = f'backbone.block{block}.skip'
+            x = net.bn(net.conv(x, name, out, stride=stride), f'{name}bn')
+        x = x + y
+        if block == 1:
+            low = x = F.relu_(x)
+    x = F.relu_(x)
+    for i, out in enumerate((1536, 1536, 2048), start=3):
+        x = F.relu(sep(x, f'backbone.conv{i}', f'backbone.bn{i}', out, rate=2))
+    return jfzhang95_head(net, x, low)
 
 
 def detectron2_conv(net, x, name, out, k=1, **kwargs):

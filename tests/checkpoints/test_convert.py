@@ -4,6 +4,7 @@ import pytest
 import source_networks as nets
 import torch
 import torch.nn.functional as F
+from mmseg.datasets import COCOStuffDataset
 from plain_network import OS8_OLD, Net, assert_same, resize, torchvision_aspp, torchvision_resnet
 from source_networks import CLASSES, IMAGE
 
@@ -21,6 +22,7 @@ WHOLE = [
     ('vainf', nets.vainf_v3plus, False),
     ('vainf', nets.vainf_v3plus_separable, False),
     ('jfzhang95', nets.jfzhang95_v3plus, True),
+    ('jfzhang95', nets.jfzhang95_xception, True),
     ('detectron2', nets.detectron2_v3, False),
     ('detectron2', nets.detectron2_v3plus, False),
     ('detectron2', nets.detectron2_v3plus_separable, False),
@@ -151,48 +153,22 @@ def test_vainf_mobilenet():
     assert_same(model.decode_head(model.backbone(IMAGE)), expected)
 
 
-def test_jfzhang95_xception_gives_the_backbone():
-    """Each of the 21 blocks' parameters arrives; sequences begin with a ReLU or, in block1, without."""
-    net, expected = Net(), {}
-
-    def sep(theirs, norm, ours, before, after):
-        depthwise, pointwise = (before, 1, 3, 3), (after, before, 1, 1)
-        for name, target, shape in (('conv1', 'conv_dw', depthwise), ('pointwise', 'conv_pw', pointwise)):
-            expected[f'{ours}.{target}.weight'] = net.make(f'{theirs}.{name}.weight', shape)
-        for name, target, channels in ((f'{theirs}.bn', 'bn_dw', before), (norm, 'bn_pw', after)):
-            for part in ('weight', 'bias', 'running_mean', 'running_var'):
-                expected[f'{ours}.{target}.{part}'] = net.make(f'{name}.{part}', (channels,))
-
-    def conv_bn(conv, norm, ours, shape):
-        expected[f'{ours}.conv.weight'] = net.make(f'{conv}.weight', shape)
-        for part in ('weight', 'bias', 'running_mean', 'running_var'):
-            expected[f'{ours}.bn.{part}'] = net.make(f'{norm}.{part}', shape[:1])
-
-    conv_bn('backbone.conv1', 'backbone.bn1', 'backbone.stem.0', (32, 3, 3, 3))
-    conv_bn('backbone.conv2', 'backbone.bn2', 'backbone.stem.1', (64, 32, 3, 3))
-    channels = 64
-    for block in range(1, 21):
-        widths = {1: (128,) * 3, 2: (256,) * 3, 20: (728, 1024, 1024)}.get(block, (728,) * 3)
-        before = channels
-        for i, width in enumerate(widths):
-            place = 3 * i + (block > 1)
-            rep = f'backbone.block{block}.rep.'
-            sep(f'{rep}{place}', f'{rep}{place + 1}', f'backbone.blocks.{block - 1}.stack.conv{i + 1}', before, width)
-            before = width
-        if block in (1, 2, 3, 20):
-            skip = f'backbone.block{block}.skip'
-            conv_bn(skip, f'{skip}bn', f'backbone.blocks.{block - 1}.shortcut', (widths[-1], channels, 1, 1))
-        channels = widths[-1]
-    for i, width in enumerate((1536, 1536, 2048)):
-        sep(f'backbone.conv{i + 3}', f'backbone.bn{i + 3}', f'backbone.blocks.20.stack.conv{i + 1}', channels, width)
-        channels = width
-    net.make('aspp.aspp1.atrous_conv.weight', (1,))
+@torch.no_grad()
+def test_kazuto_coco_stuff_keeps_the_classes_of_the_dataset(monkeypatch):
+    """182 outputs become the 171 that MMSegmentation's dataset maps the ids to."""
+    monkeypatch.setattr(nets, 'CLASSES', 182)
+    net = Net()
+    expected = nets.kazuto_v2(net, IMAGE)
     conversion = convert_state(net.state)
-    assert set(conversion.dropped) == {'aspp.aspp1.atrous_conv.weight'}
-    state = backbone_of(conversion).state_dict()
-    for name, value in expected.items():
-        assert torch.equal(state[name.removeprefix('backbone.')], value), name
-    assert any('the head is not' in note for note in conversion.notes)
+    classes = COCOStuffDataset.METAINFO['classes']
+    assert conversion.model['decode_head']['num_classes'] == len(classes) == 171
+    assert any('171' in note for note in conversion.notes)
+    model = build(conversion.model).eval()
+    fit_to_model(conversion, model, 'test', [])
+    got = model.decode_head(model.backbone(IMAGE))
+    # Some classes by their published id, counted from 1 (labels.txt of COCO-Stuff).
+    for name, number in {'person': 1, 'stop sign': 13, 'cat': 17, 'toothbrush': 90, 'banner': 92, 'wood': 182}.items():
+        assert_same(got[:, classes.index(name)], expected[:, number - 1])
 
 
 def test_every_format_is_tested():

@@ -143,6 +143,7 @@ def test_every_parameter_gets_a_gradient():
     ('arguments', 'message'),
     [
         (dict(depth=50), r'depth=50 is unknown; choose one of \(41, 65, 71\)'),
+        (dict(variant='timm'), r"variant='timm' is unknown; choose one of \('release', 'jfzhang95'\)"),
         (dict(output_stride=4), r'choose one of \(8, 16, 32\)'),
         (dict(multi_grid=(1, 2)), 'one positive factor for each of the 3 units'),
     ],

@@ -1,20 +1,11 @@
-"""jfzhang95/pytorch-deeplab-xception: DeepLab v3+ on ResNet-101, and the weights of its Xception."""
+"""jfzhang95/pytorch-deeplab-xception: DeepLab v3+ on ResNet-101 and Xception-65."""
 
 import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rules import (
-    BACKBONE_ONLY,
-    IMAGENET,
-    Conversion,
-    Rule,
-    apply_rules,
-    deeplab,
-    pool_first,
-    resnet,
-)
+from .rules import IMAGENET, Conversion, Rule, apply_rules, deeplab, pool_first, resnet
 
 HEAD = (
     Rule(
@@ -41,11 +32,16 @@ def recognises(state: Mapping[str, Tensor]) -> bool:
 
 
 def convert(state: Mapping[str, Tensor]) -> Conversion:
-    """Convert v3+ on ResNet; of one on Xception the backbone."""
+    """Convert v3+ on either backbone."""
+    notes = ['Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8']
     if 'backbone.block1.skip.weight' in state:
-        return _convert_xception(state)
-    converted, dropped = apply_rules(RESNET, state, 'jfzhang95')
-    backbone = resnet(converted, multi_grid=(1, 2, 4), strided_conv='3x3', rate_of_lost_stride='new')
+        converted, dropped = apply_rules(_xception_rules(state), state, 'jfzhang95')
+        backbone = dict(type='AlignedXception', depth=65, variant='jfzhang95')
+        backbone.update(norm_cfg=dict(type='BN', eps=1e-5))
+        notes += [OS8_XCEPTION]
+    else:
+        converted, dropped = apply_rules(RESNET, state, 'jfzhang95')
+        backbone = resnet(converted, multi_grid=(1, 2, 4), strided_conv='3x3', rate_of_lost_stride='new')
     head = dict(
         type='DeepLabV3PlusHead',
         num_classes=len(converted['decode_head.conv_seg.weight']),
@@ -56,11 +52,10 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         decoder_kernels=(3, 3),
         align_corners=True,
     )
-    notes = ['Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8']
     return Conversion(converted, deeplab(backbone, head, 16, IMAGENET), dropped, notes=notes)
 
 
-def _convert_xception(state: Mapping[str, Tensor]) -> Conversion:
+def _xception_rules(state: Mapping[str, Tensor]) -> tuple[Rule, ...]:
     places = _places_of_convs(state)
 
     def in_block(match: re.Match) -> str:
@@ -70,7 +65,7 @@ def _convert_xception(state: Mapping[str, Tensor]) -> Conversion:
             return f'backbone.blocks.{block - 1}.stack.conv{convs.index(place - 1) + 1}.bn_pw.{parameter}'
         return f'backbone.blocks.{block - 1}.stack.conv{convs.index(place) + 1}.{SEPARABLE[part]}.{parameter}'
 
-    rules = (
+    return (
         Rule(r'backbone\.conv([12])\.weight', lambda m: f'backbone.stem.{int(m[1]) - 1}.conv.weight'),
         Rule(r'backbone\.bn([12])\.(\w+)', lambda m: f'backbone.stem.{int(m[1]) - 1}.bn.{m[2]}'),
         Rule(r'backbone\.block(\d+)\.skip\.weight', lambda m: f'backbone.blocks.{int(m[1]) - 1}.shortcut.conv.weight'),
@@ -81,11 +76,8 @@ def _convert_xception(state: Mapping[str, Tensor]) -> Conversion:
             lambda m: f'backbone.blocks.20.stack.conv{int(m[1]) - 2}.{SEPARABLE[m[2]]}.{m[3]}',
         ),
         Rule(r'backbone\.bn([345])\.(\w+)', lambda m: f'backbone.blocks.20.stack.conv{int(m[1]) - 2}.bn_pw.{m[2]}'),
-        Rule(r'(aspp|decoder)\..+', dropped='head on features that this Xception does not compute'),
+        *HEAD,
     )
-    converted, dropped = apply_rules(rules, state, 'jfzhang95')
-    backbone = dict(type='AlignedXception', depth=65, norm_cfg=dict(type='BN', eps=1e-5))
-    return Conversion(converted, deeplab(backbone, None, 16, IMAGENET), dropped, BACKBONE_ONLY, notes=[RELU])
 
 
 def _places_of_convs(state: Mapping[str, Tensor]) -> dict[int, list[int]]:
@@ -97,8 +89,7 @@ def _places_of_convs(state: Mapping[str, Tensor]) -> dict[int, list[int]]:
     return {block: sorted(found) for block, found in places.items()}
 
 
-RELU = (
-    'The Xception of this codebase works in place, so that its shortcuts add what the ReLU left of their input, and '
-    'its decoder taps block1 (128 channels) instead of block2; no option of AlignedXception does the same. The '
-    'backbone is converted as a start for training, the head is not'
+OS8_XCEPTION = (
+    "At output stride 8 this codebase's Xception leaves the last convolution of block20 at rate 1; AlignedXception has "
+    'rate 2 there, as the TensorFlow release. At 16 both are the same'
 )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ...datasets.prepare.coco_stuff import IDS
 from .rules import BACKBONE_ONLY, CAFFE, Conversion, Rule, apply_rules, deeplab, resnet
 
 # 'base.' with multi-scale inputs; 'scale.' in older releases
@@ -41,6 +42,12 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     backbone = resnet(converted, strided_conv='1x1', rate_of_lost_stride='new', ceil_mode=True)
     if 'decode_head.classifiers.0.weight' not in converted:
         return Conversion(converted, deeplab(backbone, None, 8, CAFFE), dropped, BACKBONE_ONLY)
+    notes = [CORNERS]
+    if len(converted['decode_head.classifiers.0.weight']) == COCO_STUFF_IDS:
+        used = [i - 1 for i in IDS]
+        for name in [name for name in converted if name.startswith('decode_head.classifiers.')]:
+            converted[name] = converted[name][used].clone()  # a view would be saved with all of its storage
+        notes.append(COCO_STUFF)
     head = dict(
         type='DeepLabV2Head',
         num_classes=len(converted['decode_head.classifiers.0.weight']),
@@ -49,9 +56,14 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     )
     multi_scale = any(name.startswith(('base.', 'scale.')) for name in state)
     scales = dict(multi_scale_inputs=(1.0, 0.75, 0.5)) if multi_scale else {}
-    return Conversion(converted, deeplab(backbone, head, 8, CAFFE, **scales), dropped, notes=[CORNERS])
+    return Conversion(converted, deeplab(backbone, head, 8, CAFFE, **scales), dropped, notes=notes)
 
 
+COCO_STUFF_IDS = 182
+COCO_STUFF = (
+    'Of the 182 outputs for COCO-Stuff, the 11 of ids that no image shows are left out; the 171 others are the classes '
+    'of configs/_base_/datasets/coco_stuff*.py, in their order'
+)
 CORNERS = (
     'align_corners=False is how that codebase resizes, also with the weights converted from Caffe; the Caffe original '
     'itself resizes with align_corners=True'

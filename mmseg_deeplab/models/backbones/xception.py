@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -19,12 +20,13 @@ EXIT = (((728, 1024, 1024), 2), ((1536, 1536, 2048), 1))
 # entry flow, repeats of the middle flow's block
 FLOWS = {41: (ENTRY, 8), 65: (ENTRY, 16), 71: (ENTRY_71, 16)}
 STEM_STRIDE = 2
+VARIANTS = ('release', 'jfzhang95')
 
 
 class SeparableConv(nn.Sequential):
-    """3x3 depthwise convolution, batch norm, 1x1 convolution, batch norm; `relu` adds one after each batch norm."""
+    """3x3 depthwise convolution, batch norm, 1x1 convolution, batch norm; `relus`: after none, the last or both norms."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, rate: int, norm_cfg: dict, relu: bool):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, rate: int, norm_cfg: dict, relus: int):
         depthwise = nn.Conv2d(
             in_channels, in_channels, 3, stride, padding=rate, dilation=rate, groups=in_channels, bias=False
         )
@@ -34,8 +36,9 @@ class SeparableConv(nn.Sequential):
             ('conv_pw', nn.Conv2d(in_channels, out_channels, 1, bias=False)),
             ('bn_pw', build_norm_layer(norm_cfg, out_channels)[1]),
         ]
-        if relu:
+        if relus == 2:
             layers.insert(2, ('act_dw', nn.ReLU(inplace=True)))
+        if relus:
             layers.append(('act_pw', nn.ReLU(inplace=True)))
         super().__init__(OrderedDict(layers))
 
@@ -45,12 +48,19 @@ class XceptionBlock(nn.Module):
 
     Args:
         rates: Rate of each separable convolution.
-        skip: 'conv', 'sum' or 'none', as the release calls them. 'none' is the exit flow's last block: its ReLUs are in
-            the separable convolutions, after each batch norm; elsewhere one is before each separable convolution.
+        skip: 'conv', 'sum' or 'none', as the release calls them.
+        relus: ReLUs inside of each separable convolution, see `SeparableConv`; with 0, one comes before each instead.
     """
 
     def __init__(
-        self, in_channels: int, widths: Sequence[int], stride: int, rates: Sequence[int], norm_cfg: dict, skip: str
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        stride: int,
+        rates: Sequence[int],
+        norm_cfg: dict,
+        skip: str,
+        relus: int = 0,
     ):
         super().__init__()
         self.shortcut = None
@@ -60,11 +70,11 @@ class XceptionBlock(nn.Module):
             self.shortcut = nn.Identity()
         self.stack = nn.Sequential()
         for i, (before, after, rate) in enumerate(zip((in_channels, *widths), widths, rates, strict=False), start=1):
-            if skip != 'none':
+            if not relus:
                 # Not in place: shortcut and low-level features need what comes before it.
                 self.stack.add_module(f'act{i}', nn.ReLU())
             self.stack.add_module(
-                f'conv{i}', SeparableConv(before, after, stride if i == 3 else 1, rate, norm_cfg, relu=skip == 'none')
+                f'conv{i}', SeparableConv(before, after, stride if i == 3 else 1, rate, norm_cfg, relus)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,6 +102,10 @@ class AlignedXception(DeepLabBackbone):
         depth: 41, 65 or 71.
         output_stride: 8, 16 or 32.
         multi_grid: One factor for the rate of each separable convolution of the last block; the paper uses none.
+        variant: 'release' is the TensorFlow release. 'jfzhang95' is the Xception of
+            jfzhang95/pytorch-deeplab-xception, for its weights: a ReLU comes before each block, and so before its
+            shortcut too (its ReLUs work in place); the last block has none after the depthwise convolutions; and the
+            decoder takes the first block's output (128 channels).
         norm_cfg: Normalisation layer; its eps is 1e-3 if not stated.
     """
 
@@ -102,12 +116,15 @@ class AlignedXception(DeepLabBackbone):
         depth: int = 65,
         output_stride: int = 16,
         multi_grid: Sequence[int] = (1, 1, 1),
+        variant: str = 'release',
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
-        if depth not in FLOWS:
-            raise ValueError(f'AlignedXception: depth={depth!r} is unknown; choose one of {tuple(FLOWS)}')
+        for name, value, allowed in (('depth', depth, tuple(FLOWS)), ('variant', variant, VARIANTS)):
+            if value not in allowed:
+                raise ValueError(f'AlignedXception: {name}={value!r} is unknown; choose one of {allowed}')
+        self.variant = variant
         norm_cfg = {'eps': 1e-3, **(norm_cfg or dict(type='BN'))}
         entry, repeats = FLOWS[depth]
         rows = (*entry, *[MIDDLE] * repeats, *EXIT)
@@ -123,11 +140,12 @@ class AlignedXception(DeepLabBackbone):
             rates = multi_grid_rates(rate, multi_grid, 3) if last else [rate] * 3
             # By the nominal stride: a block that lost it keeps its weights.
             skip = 'none' if last else 'conv' if nominal > 1 or channels != widths[-1] else 'sum'
-            self.blocks.append(XceptionBlock(channels, widths, stride, rates, norm_cfg, skip))
+            relus = 0 if not last else 2 if variant == 'release' else 1
+            self.blocks.append(XceptionBlock(channels, widths, stride, rates, norm_cfg, skip, relus))
             channels = widths[-1]
         self.low_level_block = [i for i, stride in enumerate(strides) if stride == 2][1]
         self.flow_ends = (len(entry) - 1, len(entry) + repeats - 1, len(rows) - 1)
-        tapped = rows[self.low_level_block][0][1]
+        tapped = rows[self.low_level_block][0][1] if variant == 'release' else rows[0][0][-1]
         self.feature_channels = (tapped, *(rows[end][0][-1] for end in self.flow_ends))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -135,7 +153,11 @@ class AlignedXception(DeepLabBackbone):
         x = self.stem(x)
         features = []
         for i, block in enumerate(self.blocks):
-            if i == self.low_level_block:
+            if self.variant == 'jfzhang95':
+                x = F.relu(x)
+                if i == 1:
+                    features.append(x)
+            if i == self.low_level_block and self.variant == 'release':
                 low_level, x = block.forward_tapped(x)
                 features.append(low_level)
             else:
