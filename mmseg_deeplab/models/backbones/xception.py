@@ -24,7 +24,7 @@ VARIANTS = ('release', 'jfzhang95')
 
 
 class SeparableConv(nn.Sequential):
-    """3x3 depthwise convolution, batch norm, 1x1 convolution, batch norm; `relus`: after none, the last or both norms."""
+    """3x3 depthwise convolution, batch norm, 1x1 convolution, batch norm; `relus` after neither, the last or both."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, rate: int, norm_cfg: dict, relus: int):
         depthwise = nn.Conv2d(
