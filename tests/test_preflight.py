@@ -171,7 +171,7 @@ def test_an_option_that_nothing_reads_is_refused(cfg, key, told):
         check_options(cfg, {key: 1})
 
 
-@pytest.mark.parametrize('key', ['model.output_stride', 'train_cfg.max_iters', 'load_from', 'tta_model', 'resume'])
+@pytest.mark.parametrize('key', ['model.output_stride', 'train_cfg.max_iters', 'load_from', 'tta_model.type', 'resume'])
 def test_an_option_that_is_read_passes(cfg, key):
     check_options(cfg, {key: 1})
 

@@ -15,6 +15,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CrashSafeCheckpointHook', max_keep_ckpts=2, save_best='mIoU'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Idle; for MMSegmentation's own tools/test.py --show-dir, which is refused without it.
+    visualization=dict(type='SegVisualizationHook'),
     strict_load=dict(type='StrictLoadHook'),
     exact_resume=dict(type='ExactResumeHook'),
     fast_inference=dict(type='FastInferenceHook'),

@@ -68,9 +68,10 @@ def check_options(cfg: Config, options: Mapping) -> None:
     """Check that each --cfg-options key begins with one that is read.
 
     Raises:
-        PreflightError: for a variable of the config file, which would change nothing, and for an unknown key.
+        PreflightError: for a variable of the config file, which would change nothing, for an unknown key, and for a
+            plain value in place of a dict.
     """
-    for key in options:
+    for key, value in options.items():
         top = key.split('.')[0]
         if top == 'custom_imports' or (top not in READ and top in cfg):
             instead = INSTEAD.get(top, 'the key that the value was copied to')
@@ -80,6 +81,22 @@ def check_options(cfg: Config, options: Mapping) -> None:
             )
         if top not in READ:
             raise PreflightError(f'--cfg-options {key}: no key {top!r} is read{suggestion(top, {*READ, *cfg})}')
+        if isinstance(_at(cfg, key), Mapping) and value is not None and not isinstance(value, Mapping):
+            raise PreflightError(
+                f'--cfg-options {key}={value!r}: {key} is a group of settings. Set them one by one, such as '
+                f'{key}.{next(iter(_at(cfg, key)), "KEY")}=VALUE, or replace the group in a config file'
+            )
+
+
+def _at(cfg: Config, key: str) -> object:
+    """The value of a dotted key, or None."""
+    value: object = cfg
+    for part in key.split('.'):
+        if isinstance(value, (list, tuple)) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            value = value.get(part) if isinstance(value, (Mapping, Config)) else None
+    return value
 
 
 def check_keys(cfg: Config) -> None:

@@ -1,5 +1,6 @@
 """The dense CRF on what any MMSegmentation segmentor predicts: a hook for val and test, `attach` for inference."""
 
+import inspect
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -52,6 +53,10 @@ class DenseCRFHook(Hook):
             raise ValueError(f"stages={stages!r}: choose of 'val' and 'test'")
         if workers is not None and workers < 0:
             raise ValueError(f'workers={workers}: expected None or a number >= 0')
+        known = [name for name in inspect.signature(DenseCRF).parameters if name != 'input']
+        for name in crf:
+            if name not in known:
+                raise ValueError(f'DenseCRFHook takes no {name!r}; it takes: workers, stages, {", ".join(known)}')
         self.crf = DenseCRF(**crf, input='logits')
         self.workers = workers
         self._pool: CRFPool | None = None
