@@ -81,17 +81,23 @@ def test_resnet_backbones(name):
             assert_same(got, wanted)
 
 
+@pytest.mark.parametrize('batch_norm', [False, True])
 @torch.no_grad()
-def test_torchvision_vgg16():
+def test_torchvision_vgg16(batch_norm):
     """The trunk as it is; fc6 and fc7 decimated to LargeFOV's 3x3 positions and 1024 filters."""
     net = Net()
     x, place = IMAGE, 0
     for stage, (count, out) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), start=1):
         for _ in range(count):
-            x = F.relu(net.conv(x, f'features.{place}', out, 3, rate=2 if stage == 5 else 1, bias=True))
+            x = net.conv(x, f'features.{place}', out, 3, rate=2 if stage == 5 else 1, bias=True)
+            if batch_norm:
+                place += 1
+                x = net.bn(x, f'features.{place}')
+            x = F.relu(x)
             place += 2
         place += 1
         x = F.max_pool2d(x, 3, 2 if stage < 4 else 1, 1, ceil_mode=True)
+    assert place == (44 if batch_norm else 31)  # torchvision's vgg16_bn and vgg16
     fc6 = torch.randint(-9, 9, (4096, 512, 7, 7), dtype=torch.int8)  # as float32 it takes 400 MB
     net.state['classifier.0.weight'] = fc6.flatten(1)
     for name, shape in (('0.bias', (4096,)), ('3.weight', (4096, 4096)), ('3.bias', (4096,)), ('6.weight', (5, 4096))):

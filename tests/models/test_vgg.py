@@ -118,3 +118,14 @@ def test_it_goes_under_v3plus_by_config_alone():
     assert model.decode_head.low_level.conv.in_channels == 128
     logits.square().mean().backward()
     assert gradients_missing(model) == []
+
+
+def test_batch_norm_has_the_places_of_torchvision():
+    """vgg16_bn: 13 batch norms, each straight after its convolution; the last is features.41."""
+    model = DeepLabVGG(batch_norm=True, norm_cfg=dict(type='BN', eps=1e-4))
+    places = [i for i, layer in enumerate(model.features) if isinstance(layer, nn.BatchNorm2d)]
+    assert places == [1, 4, 8, 11, 15, 18, 21, 25, 28, 31, 35, 38, 41]
+    assert all(isinstance(model.features[i - 1], nn.Conv2d) and model.features[i].eps == 1e-4 for i in places)
+    model.init_weights()
+    sum(feature.square().mean() for feature in model(torch.randn(2, 3, 33, 33))).backward()
+    assert gradients_missing(model) == []

@@ -1,6 +1,5 @@
-"""VGG-16: torchvision's, and vgg16_20M, the Caffe layout of DeepLab v1's LargeFOV."""
+"""VGG-16: torchvision's, with batch norm or without, and vgg16_20M, the Caffe layout of DeepLab v1's LargeFOV."""
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -41,8 +40,6 @@ def recognises(state: Mapping[str, Tensor]) -> bool:
 
 def convert(state: Mapping[str, Tensor]) -> Conversion:
     """Convert VGG-16 into the backbone and fc6, fc7 of LargeFOV; with fc8, into a whole DeepLab v1."""
-    if any(re.fullmatch(r'features\.\d+\.running_mean', name) for name in state):
-        raise ValueError('VGG-16 with batch norm is not the network of DeepLab v1 and v2; take the one without')
     converted, dropped = apply_rules(RULES, state, 'vgg')
     caffe = 'conv1_1.weight' in state
     classifier = converted.get('decode_head.conv_seg.weight')
@@ -52,7 +49,11 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     if not any(name.startswith('decode_head.') for name in converted):
         holds = holds[:1]
     notes = [] if caffe or len(holds) == 1 else [DECIMATED]
-    model = deeplab(dict(type='DeepLabVGG'), head, 8, CAFFE if caffe else IMAGENET)
+    backbone = dict(type='DeepLabVGG')
+    if 'features.1.running_mean' in state:
+        backbone['batch_norm'] = True
+        notes.append('The VGG-16 of DeepLab v1 and v2 has no batch norm')
+    model = deeplab(backbone, head, 8, CAFFE if caffe else IMAGENET)
     return Conversion(converted, model, dropped, holds, notes=notes)
 
 

@@ -1,5 +1,6 @@
 """VGG-16 with atrous convolution (v1, section 3.1; v2, section 3.1)."""
 
+from mmcv.cnn import build_norm_layer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
@@ -23,7 +24,9 @@ class DeepLabVGG(DeepLabBackbone):
         output_stride: 8; v1 and v2 train and test VGG at no other.
         ceil_mode: Ceil-mode pooling, as in Caffe. It differs from floor mode on even sides, of which it makes n/2 + 1.
         frozen: Leave out all parameters of training: the second phase of v1, where only the MSc branches learn.
-        norm_cfg: Unused, as VGG-16 has no normalisation; a segmentor gives the same to head and backbone.
+        batch_norm: Whether `norm_cfg` follows each convolution, as in torchvision's vgg16_bn. The papers' VGG-16 has
+            none; without pretrained weights it hardly learns.
+        norm_cfg: Normalisation layer; unused without `batch_norm`, as a segmentor gives the same to head and backbone.
     """
 
     classifier_prefixes = ('classifier.',)
@@ -35,6 +38,7 @@ class DeepLabVGG(DeepLabBackbone):
         output_stride: int = 8,
         ceil_mode: bool = True,
         frozen: bool = False,
+        batch_norm: bool = False,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
@@ -46,7 +50,10 @@ class DeepLabVGG(DeepLabBackbone):
         for convs, channels in STAGES:
             _, rate = next(plan)
             for _ in range(convs):
-                layers += [nn.Conv2d(in_channels, channels, 3, padding=rate, dilation=rate), nn.ReLU(inplace=True)]
+                layers.append(nn.Conv2d(in_channels, channels, 3, padding=rate, dilation=rate))
+                if batch_norm:
+                    layers.append(build_norm_layer(norm_cfg or dict(type='BN'), channels)[1])
+                layers.append(nn.ReLU(inplace=True))
                 in_channels = channels
             stride, _ = next(plan)  # pools stay dense: the release dilates convolutions only
             layers.append(nn.MaxPool2d(3, stride, padding=1, ceil_mode=ceil_mode))
