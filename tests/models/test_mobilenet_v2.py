@@ -60,7 +60,7 @@ def test_it_is_mmsegmentations_without_the_last_convolution():
 def test_tensorflow_padding_moves_even_sizes_only():
     torch.manual_seed(0)
     plain = randomize(DeepLabMobileNetV2(32, width=0.25)).eval()
-    same = DeepLabMobileNetV2(32, width=0.25, conv_cfg=dict(type='Conv2dAdaptivePadding')).eval()
+    same = DeepLabMobileNetV2(32, width=0.25, padding='tensorflow').eval()
     same.load_state_dict(plain.state_dict())
     odd, even = torch.randn(1, 3, 65, 65), torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(plain(odd)[-1], same(odd)[-1])
@@ -77,7 +77,11 @@ def test_every_parameter_gets_a_gradient():
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
-    [(dict(output_stride=4), r'choose one of \(8, 16, 32\)'), (dict(low_level='x'), "'expansion' or 'output'")],
+    [
+        (dict(output_stride=4), r'choose one of \(8, 16, 32\)'),
+        (dict(low_level='x'), r"low_level='x' is unknown; choose one of \('expansion', 'output'\)"),
+        (dict(padding='same'), r"padding='same' is unknown; choose one of \('symmetric', 'tensorflow', 'input'\)"),
+    ],
 )
 def test_what_cannot_be_is_refused_with_what_can(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -72,15 +72,10 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         head.update(type='DeepLabV3Head', extra_convs=1)
     notes = [STRIDE]
     if 'backbone.conv1.conv.weight' in converted:
-        backbone = dict(type='DeepLabMobileNetV2', low_level='output')
-        notes.append(PADDING)
+        backbone = dict(type='DeepLabMobileNetV2', low_level='output', padding='input')
     else:
         backbone = resnet(converted, multi_grid=None, strided_conv='3x3', rate_of_lost_stride='old')
     return Conversion(converted, deeplab(backbone, head, 16, IMAGENET), dropped, notes=notes)
 
 
 STRIDE = 'Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8'
-PADDING = (
-    'MobileNetV2 there pads before the expansion and not before the depthwise convolution, so border cells differ '
-    'slightly from the source'
-)

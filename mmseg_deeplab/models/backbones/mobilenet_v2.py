@@ -1,5 +1,6 @@
 """MobileNetV2 with atrous convolution, as in the TensorFlow release of DeepLab (Sandler et al., 2018, section 6.3)."""
 
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.utils import InvertedResidual, make_divisible
 from mmseg.registry import MODELS
@@ -10,6 +11,30 @@ from .base import DeepLabBackbone
 
 # expansion, channels, repeats, stride of the first (MobileNetV2, Table 2)
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+LOW_LEVELS = ('expansion', 'output')
+PADDINGS = ('symmetric', 'tensorflow', 'input')
+
+
+class Residual(InvertedResidual):
+    """An inverted residual that can be tapped, and padded before its expansion."""
+
+    padding = 0
+
+    def pad_input(self, cells: int) -> None:
+        """Pad the input instead of the depthwise convolution's, so that borders are not zero but its bias."""
+        self.padding = cells
+        self.conv[-2].conv.padding = (0, 0)
+
+    def depthwise(self, x: Tensor) -> Tensor:
+        """What the last, 1x1 convolution takes."""
+        return self.conv[:-1](F.pad(x, [self.padding] * 4) if self.padding else x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        out = self.conv[-1](self.depthwise(x))
+        return x + out if self.use_res_connect else out
 
 
 @MODELS.register_module()
@@ -25,8 +50,9 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         low_level: What the decoder of v3+ takes at stride 4: 'expansion' is the depthwise output of the second
             residual there (144 channels), as in the TensorFlow release; 'output' that residual's result (24 channels),
             as in VainF's.
-        conv_cfg: `dict(type='Conv2dAdaptivePadding')` pads as TensorFlow does ('SAME'), which differs from the
-            default on even sizes only.
+        padding: How convolutions are padded: 'symmetric'; 'tensorflow' as its release ('SAME'), which differs on even
+            sizes only; or 'input' as in VainF/DeepLabV3Plus-Pytorch, whose stem is not padded and whose residuals pad
+            their input, before the expansion instead of after it.
         norm_cfg: Normalisation layer; eps is 1e-3 in the TensorFlow release.
     """
 
@@ -37,19 +63,21 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         output_stride: int = 16,
         width: float = 1.0,
         low_level: str = 'expansion',
-        conv_cfg: dict | None = None,
+        padding: str = 'symmetric',
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
-        if low_level not in ('expansion', 'output'):
-            raise ValueError(f"low_level={low_level!r} is unknown; choose 'expansion' or 'output'")
+        for name, value, allowed in (('low_level', low_level, LOW_LEVELS), ('padding', padding, PADDINGS)):
+            if value not in allowed:
+                raise ValueError(f'DeepLabMobileNetV2: {name}={value!r} is unknown; choose one of {allowed}')
         self.low_level = low_level
+        conv_cfg = dict(type='Conv2dAdaptivePadding') if padding == 'tensorflow' else None
         layer_cfg = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg or dict(type='BN'), act_cfg=dict(type='ReLU6'))
         strides = [stride if i == 0 else 1 for _, _, n, stride in ROWS for i in range(n)]
         plan = iter(atrous_plan(strides, check_output_stride(output_stride), stem_stride=2))
         channels = make_divisible(32 * width, 8)
-        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=1, **layer_cfg)
+        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=0 if padding == 'input' else 1, **layer_cfg)
         self.stages = []
         out_channels = []
         for row, (expansion, base, repeats, _) in enumerate(ROWS):
@@ -57,7 +85,9 @@ class DeepLabMobileNetV2(DeepLabBackbone):
             out_channels.append(make_divisible(base * width, 8))
             for _ in range(repeats):
                 stride, rate = next(plan)
-                units.append(InvertedResidual(channels, out_channels[-1], stride, expansion, rate, **layer_cfg))
+                units.append(Residual(channels, out_channels[-1], stride, expansion, rate, **layer_cfg))
+                if padding == 'input':
+                    units[-1].pad_input(rate)
                 channels = out_channels[-1]
             self.stages.append(f'layer{row + 1}')
             self.add_module(self.stages[-1], nn.Sequential(*units))
@@ -69,7 +99,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         x = self.layer1(self.conv1(x))
         first, second = self.layer2
         x = first(x)
-        expansion = second.conv[:-1](x)
+        expansion = second.depthwise(x)
         x = x + second.conv[-1](expansion)
         low_level = expansion if self.low_level == 'expansion' else x
         stride8 = self.layer3(x)
