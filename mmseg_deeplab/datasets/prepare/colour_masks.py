@@ -21,7 +21,9 @@ def plan(src: Path, dst: Path, classes: Path | None = None, tolerance: int = 0) 
     table = read_classes(classes or find(src, 'classes.txt', 'the classes file (or give --classes)') / 'classes.txt')
     jobs, links, missing = [], {}, []
     for folder in sorted(path for path in src.rglob('images') if path.is_dir()):
-        masks = {path.stem: path for path in folder.with_name('masks').glob('*') if path.suffix in IMAGE_SUFFIXES}
+        masks = {
+            path.stem: path for path in folder.with_name('masks').glob('*') if path.suffix.lower() in IMAGE_SUFFIXES
+        }
         for image in sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES):
             name = folder.parent.relative_to(src) / image.name
             if image.stem not in masks:
