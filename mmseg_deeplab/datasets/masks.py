@@ -10,6 +10,7 @@ from typing import BinaryIO
 import mmengine.fileio as fileio
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from .classes_file import Classes, colours_to_indices
 from .palette import voc_palette
@@ -29,11 +30,28 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
         raise
 
 
-def write_mask(path: Path, indices: np.ndarray, palette: Sequence[Sequence[int]] | None = None) -> None:
-    """Write (H, W) class indices 0..255 as a palette PNG; the palette (default: VOC) only colours it for viewers."""
+def write_mask(
+    path: Path, indices: np.ndarray, palette: Sequence[Sequence[int]] | None = None, fingerprint: str | None = None
+) -> None:
+    """Write (H, W) class indices 0..255 as a palette PNG; the palette (default: VOC) only colours it for viewers.
+
+    `fingerprint` says what the mask was made from; `read_fingerprint` gives it back.
+    """
     image = Image.fromarray(indices.astype(np.uint8))
     image.putpalette([value for colour in palette or voc_palette() for value in colour])
-    write_atomic(path, lambda file: image.save(file, format='PNG'))
+    notes = PngInfo()
+    if fingerprint:
+        notes.add_text('fingerprint', fingerprint)
+    write_atomic(path, lambda file: image.save(file, format='PNG', pnginfo=notes))
+
+
+def read_fingerprint(path: Path) -> str | None:
+    """The fingerprint that a mask was written with; None if it has none, is damaged or does not exist."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get('fingerprint')
+    except OSError:
+        return None
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -288,6 +288,41 @@ class TestColourMasks:
         np.testing.assert_array_equal(read(dst / 'masks/a.png'), [[0, 1, 255]])
         assert summary.unknown == {(70, 16, 152): 1}
 
+    def test_other_options_or_sources_make_the_masks_anew(self, src, dst):
+        """A mask that is there must not outlive the class table, the tolerance or the file that it was made from."""
+        other = src.parent / 'classes.txt'
+        put(other, 'land, 132, 41, 246\nbuilding, #3C1098\n')
+        put(src / 'images/a.jpg', IMAGE)
+        put(src / 'masks/a.png', u8([[(61, 16, 150), (132, 41, 246)]]))
+        put(src / 'classes.txt', self.CLASSES)
+
+        def prepared(**options):
+            assert make('colour-masks', src, dst, **options).skipped == 0
+            return read(dst / 'masks/a.png').tolist()
+
+        assert prepared() == [[255, 1]]
+        summary = make('colour-masks', src, dst)
+        assert '1 masks (1 were there already; their unknown values are not counted)' in str(summary)
+        assert prepared(tolerance=2) == [[0, 1]]
+        assert prepared(tolerance=2, classes=other) == [[1, 0]]
+        put(src / 'masks/a.png', u8([[(132, 41, 246), (132, 41, 246)]]))
+        assert prepared(tolerance=2, classes=other) == [[0, 0]]
+
+    def test_a_damaged_mask_is_made_anew(self, src, dst):
+        put(src / 'images/a.jpg', IMAGE)
+        put(src / 'masks/a.png', u8([[(132, 41, 246)]]))
+        put(src / 'classes.txt', self.CLASSES)
+        put(dst / 'masks/a.png', 'no picture')
+        assert make('colour-masks', src, dst).skipped == 0
+        np.testing.assert_array_equal(read(dst / 'masks/a.png'), [[1]])
+
+    def test_suffixes_of_capitals(self, src, dst):
+        put(src / 'images/a.JPG', IMAGE)
+        put(src / 'masks/a.PNG', u8([[(132, 41, 246)]]))
+        put(src / 'classes.txt', self.CLASSES)
+        make('colour-masks', src, dst)
+        np.testing.assert_array_equal(read(dst / 'masks/a.png'), [[1]])
+
     def test_missing_mask_is_named(self, src, dst):
         put(src / 'images/a.jpg', IMAGE)
         put(src / 'classes.txt', self.CLASSES)
@@ -314,6 +349,17 @@ class TestLabelme:
         expected[4:6, 6:8] = 255
         np.testing.assert_array_equal(read(dst / 'masks/day/a.png'), expected)
         assert (dst / 'images/day/a.jpg').is_file()
+
+    def test_a_new_label_renumbers_masks_that_are_there(self, src, dst):
+        roof = dict(label='roof', shape_type='polygon', points=[[1, 1], [4, 1], [4, 3], [1, 3]])
+        self.annotate(src, roof)
+        make('labelme', src, dst)
+        assert set(np.unique(read(dst / 'masks/day/a.png'))) == {0, 1}
+        content = dict(shapes=[{**roof, 'label': 'car'}], imagePath='a.jpg', imageHeight=6, imageWidth=8)
+        put(src / 'day/b.json', json.dumps(content))
+        make('labelme', src, dst)
+        assert read_classes(dst / 'classes.txt').names == ('background', 'car', 'roof')
+        assert set(np.unique(read(dst / 'masks/day/a.png'))) == {0, 2}
 
     def test_unknown_labels_and_lines_are_refused(self, src, dst):
         self.annotate(src, dict(label='ruf', shape_type='polygon', points=[[0, 0], [1, 0], [1, 1]]))

@@ -1,5 +1,6 @@
 """What the preparations share: a plan of small jobs, run in parallel, resumable, each file written atomically."""
 
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.utils import ProgressBar
 
-from ..masks import read_mask, write_lines, write_mask
+from ..masks import read_fingerprint, read_mask, write_lines, write_mask
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,16 @@ class Job:
     make: Callable
     args: tuple
     output: Path | None = None
+
+    def fingerprint(self) -> str:
+        """A short hash of the function's name and the arguments; a file counts by its name, size and time of change."""
+        values = [self.make.__module__, self.make.__qualname__]
+        for value in self.args:
+            if isinstance(value, Path):
+                status = value.stat()
+                value = value.name, status.st_size, status.st_mtime_ns
+            values.append(value)
+        return hashlib.sha1(repr(values).encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -54,7 +65,8 @@ class Summary:
     def __str__(self) -> str:
         total = max(1, self.pixels.sum())
         width = max(len(name) for name in [*self.plan.classes, 'void and others'])
-        lines = [f'{self.done} masks ({self.skipped} were there already)', f'{"class":{width}}   pixels   images']
+        there = f'{self.skipped} were there already' + '; their unknown values are not counted' * bool(self.skipped)
+        lines = [f'{self.done} masks ({there})', f'{"class":{width}}   pixels   images']
         first = self.plan.first_index
         rows = [(name, slice(first + i, first + i + 1)) for i, name in enumerate(self.plan.classes)]
         for name, place in rows:
@@ -66,14 +78,13 @@ class Summary:
         if self.unknown:
             lines.append(f'{len(self.unknown)} unknown values became void ({sum(self.unknown.values()) / total:.2%}):')
             lines += [f'  {value}: {count} pixels' for value, count in self.unknown.most_common(10)]
-            if self.skipped:
-                lines.append('  (not counting masks that were there already)')
         return '\n'.join(lines)
 
 
 def execute(plan: Plan, src: Path, dst: Path, workers: int | None = None, copy: bool = False) -> Summary:
     """Carry out a plan. Masks that exist are kept (each was written whole), so an interrupted run continues.
 
+    Where a mask was made from another source file, class table or option, it is made anew (`Job.fingerprint`).
     Images are linked, or copied with `copy`. The source is only read. A job that fails does not stop the others;
     ValueError in the end names the first files and reasons.
     """
@@ -109,7 +120,8 @@ def run_job(job: Job) -> tuple[np.ndarray | None, Counter, bool, str]:
     """Make one mask: counts of its values (None if the image has none), unknown values, was there, failure."""
     unknown: Counter = Counter()
     try:
-        skipped = job.output is not None and job.output.is_file()
+        fingerprint = job.fingerprint() if job.output else None
+        skipped = job.output is not None and read_fingerprint(job.output) == fingerprint
         if skipped:
             mask = read_mask(job.output)
         else:
@@ -119,7 +131,7 @@ def run_job(job: Job) -> tuple[np.ndarray | None, Counter, bool, str]:
             if mask is None:
                 return None, unknown, False, ''
             if job.output is not None:
-                write_mask(job.output, mask)
+                write_mask(job.output, mask, fingerprint=fingerprint)
         return np.bincount(mask.ravel(), minlength=256)[:256], unknown, skipped, ''
     except Exception as error:
         return None, unknown, False, f'{job.args[0]}: {error}'
