@@ -15,7 +15,7 @@ from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
-from ..datasets import set_data_root
+from ..datasets import ImageMaskFolder, set_data_root
 from ..models import DeepLab
 from ..preflight import check_options
 from .hooks.dense_crf import load_preset
@@ -83,8 +83,7 @@ def load_test_config(args: Namespace) -> Config:
             raise ValueError(f'--eval-output-stride needs model.type DeepLab; the config has {cfg.model.type}')
         cfg.model.output_stride = args.eval_output_stride
     if args.out is not None:
-        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        evaluators[0]['output_dir'] = args.out
+        _save_predictions(cfg, args.out)
     hooks = []
     if args.crf is not None:
         backend = {} if args.crf_backend is None else dict(backend=args.crf_backend)
@@ -182,6 +181,15 @@ def _load(args: Namespace) -> Config:
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(args.config).stem))
     return cfg
+
+
+def _save_predictions(cfg: Config, folder: str) -> None:
+    metric = cfg.test_evaluator[0] if isinstance(cfg.test_evaluator, list) else cfg.test_evaluator
+    metric['output_dir'] = folder
+    dataset = cfg.test_dataloader.dataset
+    if dataset.type in ('ImageMaskFolder', ImageMaskFolder):  # may hold images of the same name in several folders
+        images = (dataset.get('data_prefix') or {}).get('img_path', 'images')
+        metric['image_root'] = str(Path(dataset.get('data_root') or '', images))
 
 
 def _enable_amp(cfg: Config) -> None:

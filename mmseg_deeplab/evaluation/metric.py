@@ -51,6 +51,8 @@ class SegmentationMetric(BaseMetric):
         ignore_index: label of the pixels that do not count.
         class_subset: names or indices of classes; adds `mIoU_subset`, the mean IoU over just those.
         output_dir: folder for the predictions as palette PNGs, named as the images; None saves nothing.
+        image_root: predictions of images below this folder keep their subfolder, so that images of the same name in
+            different folders stay apart; None puts all into `output_dir` itself.
         format_only: save predictions only, for data without ground truth; needs output_dir.
         keep_results: unused; MMSegmentation's own tools/test.py sets it with --out.
         collect_device, prefix, collect_dir: as in mmengine.evaluator.BaseMetric.
@@ -68,6 +70,7 @@ class SegmentationMetric(BaseMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
+        image_root: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         if ignore_index < 0:
@@ -78,6 +81,7 @@ class SegmentationMetric(BaseMetric):
         self.class_subset = class_subset or ()
         self.subset_indices: list[int] = []
         self.output_dir = Path(output_dir) if output_dir else None
+        self.image_root = Path(image_root) if image_root else None
         self.format_only = format_only
         self.confusion: np.ndarray | None = None
         self.confusion_before_crf: np.ndarray | None = None
@@ -157,7 +161,12 @@ class SegmentationMetric(BaseMetric):
         palette = self.dataset_meta.get('palette')
         if palette:
             picture.putpalette(np.array([(0, 0, 0)] * offset + [tuple(c) for c in palette], np.uint8).tobytes())
-        picture.save(self.output_dir / f'{Path(sample["img_path"]).stem}.png')
+        image = Path(sample['img_path'])
+        folder = self.output_dir
+        if self.image_root and image.is_relative_to(self.image_root):
+            folder = folder / image.relative_to(self.image_root).parent
+            folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f'{image.stem}.png')
 
 
 def label_map(sample: dict, key: str) -> np.ndarray:

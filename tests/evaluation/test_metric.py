@@ -156,6 +156,17 @@ def test_other_user_errors(make_sample, evaluate):
         SegmentationMetric(format_only=True)
 
 
+def test_saved_predictions_of_equal_names_stay_apart(tmp_path, make_sample, evaluate):
+    maps = [np.full((2, 2), label) for label in range(3)]
+    names = ('images/Tile 1/a.jpg', 'images/Tile 2/a.jpg', 'elsewhere/b.jpg')
+    samples = [make_sample(labels, labels, name) for labels, name in zip(maps, names, strict=True)]
+    evaluate(SegmentationMetric(output_dir=str(tmp_path), image_root='/data/images'), samples)
+    for labels, name in zip(maps, ('Tile 1/a.png', 'Tile 2/a.png', 'b.png'), strict=True):
+        with Image.open(tmp_path / name) as picture:
+            np.testing.assert_array_equal(np.array(picture), labels)
+    assert not (tmp_path / 'a.png').exists()
+
+
 def test_saved_predictions_are_palette_pngs(tmp_path, meta, make_sample, evaluate):
     prediction = np.arange(16).reshape(4, 4) % 5
     sample = make_sample(prediction, prediction)

@@ -1,0 +1,51 @@
+"""What the command line changes in a config."""
+
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.registry import DATASETS, METRICS
+from mmseg.structures import SegDataSample
+from PIL import Image
+
+from mmseg_deeplab.engine.launch import load_test_config
+
+
+@pytest.fixture
+def arguments(repo, tmp_path):
+    """The arguments of tools/test.py for a set of tiles in which two images have the same name."""
+    for tile in ('Tile 1', 'Tile 2'):
+        for folder, mode in (('images', 'RGB'), ('masks', 'L')):
+            path = tmp_path / 'set' / folder / tile / 'part_001.png'
+            path.parent.mkdir(parents=True)
+            Image.new(mode, (4, 3)).save(path)
+    (tmp_path / 'set/classes.txt').write_text('land\nwater\n')
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = ['{repo}/configs/_base_/datasets/image_mask_folder.py']\n")
+    unset = dict.fromkeys(('cfg_options', 'work_dir', 'eval_output_stride', 'crf', 'crf_backend', 'show_dir', 'report'))
+    root, out = str(tmp_path / 'set'), str(tmp_path / 'out')
+    return Namespace(
+        config=config, checkpoint='a.pth', data_root=root, out=out, launcher='none', local_rank=0, tta=False, **unset
+    )
+
+
+def test_out_keeps_predictions_of_equal_names_apart(arguments, tmp_path):
+    arguments.cfg_options = {'test_dataloader.dataset.split': None}  # all images
+    cfg = load_test_config(arguments)
+    dataset = DATASETS.build({**cfg.test_dataloader.dataset, 'pipeline': []})
+    metric = METRICS.build(cfg.test_evaluator)
+    metric.dataset_meta = dataset.metainfo
+    for label, image in enumerate(dataset.load_data_list()):
+        sample = SegDataSample(metainfo=dict(img_path=image['img_path']))
+        sample.gt_sem_seg = sample.pred_sem_seg = PixelData(data=torch.full((1, 3, 4), label))
+        metric.process({}, [sample.to_dict()])
+    for label, tile in enumerate(('Tile 1', 'Tile 2')):
+        assert (np.array(Image.open(tmp_path / 'out' / tile / 'part_001.png')) == label).all()
+
+
+def test_out_is_flat_for_other_datasets(arguments, repo, tmp_path):
+    arguments.config = repo / 'configs/_base_/datasets/demo.py'
+    cfg = load_test_config(arguments)
+    assert cfg.test_evaluator.output_dir == arguments.out and 'image_root' not in cfg.test_evaluator
