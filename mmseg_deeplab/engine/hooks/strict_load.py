@@ -29,9 +29,15 @@ class StrictLoadHook(Hook):
 
         Raises:
             CheckpointMismatchError: With a table of the differences, their likely cause and what to do.
-            ValueError: If a model is to be evaluated with `drop_classifier`.
+            ValueError: If a training is to be resumed from weights alone, or a model to be evaluated with
+                `drop_classifier`.
         """
         source = str(runner._load_from or 'the checkpoint')
+        if runner._resume and ('optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {})):
+            raise ValueError(
+                f'{source} holds weights only, no training state, so it can not be resumed; start from it with '
+                f'load_from={source} (--cfg-options load_from={source})'
+            )
         model = unwrap(runner.model)
         state = weights(checkpoint)
         if self.drop_classifier and not runner._resume:
