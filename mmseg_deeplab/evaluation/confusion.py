@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SCORE_NAMES = ('aAcc', 'mIoU', 'mAcc', 'mDice', 'FWIoU')  # MMSegmentation's
+
 
 def confusion_matrix(
     truth: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255
@@ -74,15 +76,9 @@ class Scores:
             return cls(iou, hit / truth, 2 * hit / (truth + predicted), hit.sum() / truth.sum(), fw_iou)
 
     def percent(self) -> dict[str, float]:
-        """The means in percent, rounded to two digits: aAcc, mIoU, mAcc, mDice, FWIoU (MMSegmentation's names)."""
-        values = {
-            'aAcc': self.pixel_acc,
-            'mIoU': nanmean(self.iou),
-            'mAcc': nanmean(self.acc),
-            'mDice': nanmean(self.dice),
-            'FWIoU': self.fw_iou,
-        }
-        return {name: round(float(value) * 100, 2) for name, value in values.items()}
+        """The means in percent, rounded to two digits, by `SCORE_NAMES`."""
+        values = (self.pixel_acc, nanmean(self.iou), nanmean(self.acc), nanmean(self.dice), self.fw_iou)
+        return {name: round(float(value) * 100, 2) for name, value in zip(SCORE_NAMES, values, strict=True)}
 
 
 def nanmean(values: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from mmseg.registry import METRICS
 from PIL import Image
 from prettytable import PrettyTable
 
-from .confusion import Scores, confusion_matrix, nanmean
+from .confusion import SCORE_NAMES, Scores, confusion_matrix, nanmean
 
 # Where DenseCRFHook leaves the map that it refined.
 BEFORE_CRF = 'pred_sem_seg_before_crf'
@@ -89,6 +89,11 @@ class SegmentationMetric(BaseMetric):
         self.images_before_crf: list[ImageResult] = []
         if self.output_dir and is_main_process():
             self.output_dir.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def score_names(self) -> list[str]:
+        """What `compute_metrics` returns; each again as before_crf/NAME where DenseCRFHook refines."""
+        return [*SCORE_NAMES, *(['mIoU_subset'] if self.class_subset else [])]
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the pixels of each sample; `results` gets one (ImageResult, ImageResult before CRF or None) each."""

@@ -88,6 +88,11 @@ class TrimapMetric(BaseMetric):
         self.curve: TrimapCurve | None = None
         self.curve_before_crf: TrimapCurve | None = None
 
+    @property
+    def score_names(self) -> list[str]:
+        """What `compute_metrics` returns; each again as before_crf/NAME where DenseCRFHook refines."""
+        return [f'mIoU_{width}px' for width in LOGGED_WIDTHS if width <= self.max_width]
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """`results` gets one (cells, counts) per map and sample: the non-zero entries of `_count`'s histogram."""
         for sample in data_samples:

@@ -15,10 +15,11 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import BaseTTAModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from tiny_training import Net, tiny_runner
+from tiny_training import Net, Points, tiny_runner
 from torch import nn
 
 from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
+from mmseg_deeplab.checkpoints.save import save_file
 from mmseg_deeplab.engine.hooks.checkpoint import newest_checkpoint
 from mmseg_deeplab.engine.hooks.strict_load import StrictLoadHook
 
@@ -117,6 +118,38 @@ def test_best_checkpoint_is_replaced(tmp_path):
     assert load_file(tmp_path / 'iter_3.pth')['message_hub']['runtime_info']['best_score'] == 30
 
 
+def validated_runner(work_dir, save_best, prefix=None, **kwargs):
+    """A training that validates with a CRF and `SegmentationMetric`, and its checkpoint hook."""
+    runner = tiny_runner(
+        work_dir, hook=dict(save_best=save_best), val_cfg=dict(),
+        val_dataloader=dict(batch_size=1, num_workers=0, dataset=Points(), sampler=dict(type='DefaultSampler')),
+        val_evaluator=dict(type='SegmentationMetric', prefix=prefix, **kwargs),
+        custom_hooks=[dict(type='DenseCRFHook', workers=0, stages='val' if prefix else 'test')],
+    )  # fmt: skip
+    return runner, next(h for h in runner.hooks if isinstance(h, CheckpointHook))
+
+
+def test_unknown_score_stops_before_the_first_step(tmp_path):
+    runner, _ = validated_runner(tmp_path, 'mIoUU')
+    names = 'choose one of aAcc, mIoU, mAcc, mDice, FWIoU, '
+    with pytest.raises(ValueError, match=f"default_hooks.checkpoint.save_best='mIoUU'.*{names}'auto'"):
+        runner.train()
+    assert not runner.model.seen
+    for missing in ('before_crf/mIoU', 'mIoU_subset'):
+        runner, hook = validated_runner(tmp_path, missing)
+        with pytest.raises(ValueError, match=missing):
+            hook.before_train(runner)
+
+
+def test_known_scores_pass(tmp_path):
+    for name in (None, 'auto', 'FWIoU', ['mIoU', 'aAcc']):
+        runner, hook = validated_runner(tmp_path, name)
+        hook.before_train(runner)
+    for name in ('a/mIoU_subset', 'a/before_crf/mIoU_subset'):
+        runner, hook = validated_runner(tmp_path, name, prefix='a', class_subset=['b'])
+        hook.before_train(runner)
+
+
 def test_kept_files_and_interval(tmp_path, monkeypatch):
     tiny_runner(tmp_path / 'a', 8, hook=dict(interval=3, max_keep_ckpts=2)).train()
     assert files(tmp_path / 'a') == ['iter_6.pth', 'iter_8.pth', 'last_checkpoint']
@@ -173,6 +206,18 @@ def test_weights_alone_are_not_resumed(tmp_path):
     torch.save(Net().state_dict(), tmp_path / 'iter_9.pth')
     path, problems = newest_checkpoint(tmp_path)
     assert path is None and 'holds weights only' in problems[0]
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_a_named_file_of_weights_alone_is_not_resumed(suffix, tmp_path):
+    source = str(tmp_path / f'converted.{suffix}')
+    save_file(dict(state_dict=Net().state_dict(), meta={}), source)
+    told = rf'{source} holds weights only, .*--cfg-options load_from={source}\)'
+    with pytest.raises(ValueError, match=told):
+        tiny_runner(tmp_path / 'a', load_from=source, resume=True).train()
+    runner = tiny_runner(tmp_path / 'b', max_iters=1, load_from=source)
+    runner.train()
+    assert len(runner.model.seen) == 1
 
 
 class Head(nn.Module):

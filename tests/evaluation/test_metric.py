@@ -100,6 +100,8 @@ def test_before_crf_in_the_same_table(meta, make_sample, evaluate):
     assert result['before_crf/mIoU'] == round(100 * (16 / 32 + 32 / 48) / 2, 2)
     assert result['before_crf/mIoU_subset'] == round(100 * 32 / 48, 2)
     assert metric.confusion_before_crf[0, 1] == 16
+    names = metric.score_names
+    assert list(result) == [*names, *(f'before_crf/{name}' for name in names)]
     table = class_table(
         meta['classes'], Scores.of(metric.confusion), Scores.of(metric.confusion_before_crf)
     ).splitlines()

@@ -111,6 +111,8 @@ def test_before_crf_has_its_own_curve(make_sample, evaluate):
     result = evaluate(metric, [make_sample(truth, clean, before=prediction)])
     plain = TrimapMetric(max_width=5)
     evaluate(plain, [make_sample(truth, prediction)])
+    names = [f'{before}{name}' for before in ('', 'before_crf/') for name in metric.score_names]
+    assert list(result) == [f'trimap/{name}' for name in names]
     assert result['trimap/mIoU_5px'] == 100
     np.testing.assert_array_equal(metric.curve_before_crf.miou, plain.curve.miou)
     assert result['trimap/before_crf/mIoU_2px'] == round(plain.curve.miou[1], 2)

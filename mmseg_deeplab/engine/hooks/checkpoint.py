@@ -6,11 +6,12 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, Runner, ValLoop
 from mmseg.registry import HOOKS
 
 from ...checkpoints.load import load_file
 from ...checkpoints.save import atomic_write, remove_unfinished
+from .dense_crf import DenseCRFHook
 
 LAST = 'last_checkpoint'
 
@@ -60,6 +61,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
     """
 
     def __init__(self, interval: int | None = None, by_epoch: bool = False, **kwargs):
+        kwargs.setdefault('greater_keys', [*self._default_greater_keys, 'IoU'])  # FWIoU
         super().__init__(interval=interval, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)
 
     def before_run(self, runner: Runner) -> None:
@@ -87,7 +89,12 @@ class CrashSafeCheckpointHook(CheckpointHook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Settle the interval and remove unfinished files of an earlier run."""
+        """Settle the interval and remove unfinished files of an earlier run.
+
+        Raises:
+            ValueError: If the validation gives no score of the name in `save_best`.
+        """
+        self._check_save_best(runner)
         if self.interval is None:
             last = runner.max_epochs if self.by_epoch else runner.max_iters
             self.interval = runner.train_loop.val_interval if runner.val_loop is not None else last
@@ -96,6 +103,24 @@ class CrashSafeCheckpointHook(CheckpointHook):
             for folder in {runner.work_dir, self.out_dir}:
                 for path in remove_unfinished(folder):
                     runner.logger.info(f'Removed {path}, left by an interrupted write')
+
+    def _check_save_best(self, runner: Runner) -> None:
+        metrics = runner.val_loop.evaluator.metrics if isinstance(runner.val_loop, ValLoop) else []
+        if not metrics or not all(hasattr(metric, 'score_names') for metric in metrics):
+            return  # other packages' metrics do not tell
+        crf = any(isinstance(hook, DenseCRFHook) and 'val' in hook.stages for hook in runner.hooks)
+        names = [
+            '/'.join(filter(None, (metric.prefix, before, name)))
+            for before in ('', *(['before_crf'] if crf else []))
+            for metric in metrics
+            for name in metric.score_names
+        ]
+        for name in self.save_best or ():
+            if name not in (*names, 'auto'):
+                raise ValueError(
+                    f'default_hooks.checkpoint.save_best={name!r}: the validation gives no such score; '
+                    f"choose one of {', '.join(names)}, 'auto' (the first) or None"
+                )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = None
