@@ -54,6 +54,7 @@ class ASPP(nn.Module):
             (1, 2, 4) is spatial pyramid pooling as in SPP-Net.
         separable: Whether the 3x3 branches are depthwise separable (v3+).
         dropout_ratio: Dropout after the projection; the release keeps 0.9, the papers don't say.
+        align_corners: Whether pooled grids of more than one bin are resized corners on corners.
     """
 
     def __init__(
@@ -65,12 +66,13 @@ class ASPP(nn.Module):
         separable: bool = False,
         dropout_ratio: float = 0.1,
         norm_cfg: dict | None = None,
+        align_corners: bool = True,
     ):
         super().__init__()
         if any(size < 1 for size in pool_bins):
             raise ValueError(f'pool_bins={tuple(pool_bins)} must be positive grid sizes')
         conv3x3 = separable_conv_bn_relu if separable else conv_bn_relu
-        self.pool_bins = tuple(pool_bins)
+        self.pool_bins, self.align_corners = tuple(pool_bins), align_corners
         self.pooled = nn.ModuleList(conv_bn_relu(in_channels, channels, 1, norm_cfg=norm_cfg) for _ in pool_bins)
         self.branches = nn.ModuleList([conv_bn_relu(in_channels, channels, 1, norm_cfg=norm_cfg)])
         self.branches.extend(conv3x3(in_channels, channels, 3, rate, norm_cfg) for rate in rates)
@@ -98,5 +100,7 @@ class ASPP(nn.Module):
         out = F.conv2d(torch.cat([branch(x) for branch in self.branches], dim=1), branches_weight, bias)
         for bins, conv, pooled_weight in zip(self.pool_bins, self.pooled, pooled_weights, strict=True):
             pooled = F.conv2d(self._pool(x, bins, conv), pooled_weight)
-            out = out + (pooled if bins == 1 else resize(pooled, x.shape[2:], mode='bilinear', align_corners=True))
+            if bins > 1:
+                pooled = resize(pooled, x.shape[2:], mode='bilinear', align_corners=self.align_corners)
+            out = out + pooled
         return self.dropout(self.project.activate(self.project.norm(out)))

@@ -105,6 +105,10 @@ class DeepLab(EncoderDecoder):
                 if decode_head.get('mid_level_index') is not None:
                     values.update(mid_level_channels=channels[decode_head['mid_level_index']])
             if head_type.needs_taps:
+                if len(self.multi_scale_inputs) > 1:
+                    raise ValueError(
+                        f'{head_type.__name__} takes several scales from its taps; leave multi_scale_inputs at (1.0,)'
+                    )
                 values.update(tap_channels=channels[:-1])
             decode_head = self._fill(decode_head, **values)
         super()._init_decode_head(decode_head)

@@ -282,7 +282,12 @@ def inspect_fields(
         size: Side of the noise images, in pixels.
         trained: Whether its weights are; if not, batch norm is calibrated first.
         start: Module at which the second column starts; the first unit with a rate if None.
+
+    Of several scales of the input (v2), the first, the image itself, is looked at.
     """
+    if len(getattr(model, 'multi_scale_inputs', (1.0,))) > 1:
+        print_log(f'Of the scales {model.multi_scale_inputs} of the input, only the first is looked at', 'current')
+        model.multi_scale_inputs = model.multi_scale_inputs[:1]
     layers, fields = trace_fields(model, (size, size))
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     if not trained:

@@ -212,3 +212,10 @@ def test_what_cannot_be_is_refused():
         DeepLabV1Head(2, 3, variant='5x5')
     with pytest.raises(ValueError, match='output_stride=16 is not possible'):
         segmentor(dict(type='DeepLabResNet', depth=50, base_channels=4), dict(type='DeepLabV1Head'), output_stride=16)
+
+
+def test_msc_takes_no_further_scales():
+    with pytest.raises(ValueError, match=r'DeepLabV1MScHead takes several scales from its taps; .*\(1.0,\)'):
+        segmentor(
+            dict(type='DeepLabVGG'), dict(type='DeepLabV1MScHead'), output_stride=8, multi_scale_inputs=(1.0, 0.5)
+        )

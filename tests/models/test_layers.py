@@ -82,3 +82,14 @@ def test_training_on_one_image_says_what_to_do():
 def test_pool_bins_must_be_positive():
     with pytest.raises(ValueError, match='pool_bins'):
         ASPP(4, 8, (2,), pool_bins=(0,))
+
+
+def test_pooled_grids_are_resized_as_the_head_is_told():
+    """Against bilinear weights by hand: bins of 1 and 3 on four cells, corners on corners or not."""
+    aspp = {corners: ASPP(1, 1, (), pool_bins=(2,), align_corners=corners).eval() for corners in (True, False)}
+    x = torch.tensor([1.0, 1, 3, 3]).expand(1, 1, 4, 4)
+    for corners, expected in ((True, [1, 5 / 3, 7 / 3, 3]), (False, [1, 1.5, 2.5, 3])):
+        for conv in (*aspp[corners].pooled, aspp[corners].project):
+            torch.nn.init.constant_(conv.conv.weight, 1)
+        torch.nn.init.zeros_(aspp[corners].branches[0].conv.weight)
+        torch.testing.assert_close(aspp[corners](x)[0, 0, 0], torch.tensor(expected), atol=1e-4, rtol=1e-4)

@@ -129,3 +129,10 @@ def test_batch_norm_has_the_places_of_torchvision():
     model.init_weights()
     sum(feature.square().mean() for feature in model(torch.randn(2, 3, 33, 33))).backward()
     assert gradients_missing(model) == []
+
+
+def test_a_frozen_trunk_keeps_its_batch_norm():
+    model = DeepLabVGG(frozen=True, batch_norm=True).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model(torch.randn(2, 3, 33, 33))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

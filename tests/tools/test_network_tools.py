@@ -27,6 +27,14 @@ def test_receptive_field_prints_the_layers_and_writes_the_picture(repo, tmp_path
     assert out.read_bytes()[1:4] == b'PNG'
 
 
+def test_receptive_field_of_v1(repo, tmp_path):
+    out = tmp_path / 'field.png'
+    config = 'configs/deeplabv1_vgg16_demo.py'
+    done = _run(repo, 'tools/receptive_field.py', config, '--size', '65', '--out', str(out))
+    assert done.returncode == 0, done.stderr
+    assert 'decode_head.fc6' in done.stdout and out.read_bytes()[1:4] == b'PNG'
+
+
 def test_a_config_that_is_not_there_is_explained(repo):
     done = _run(repo, 'tools/get_flops.py', 'configs/nothing.py')
     assert done.returncode == 1

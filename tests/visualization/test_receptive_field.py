@@ -66,11 +66,14 @@ NETWORKS = {
     'cascade': dict(type='DeepLabResNet', depth=50, base_channels=2, num_blocks=6, stem_channels=(4, 4, 8)),
     'mobilenet': dict(type='DeepLabMobileNetV2', width=0.25),
     'xception41': dict(type='AlignedXception', depth=41),
+    'xception41, ReLUs before blocks': dict(type='AlignedXception', depth=41, variant='jfzhang95'),
+    'vgg': dict(type='DeepLabVGG', ceil_mode=False),
 }
+ONLY = {'xception41': (16,), 'xception41, ReLUs before blocks': (16,), 'vgg': (8,)}  # strides that fit or are quick
 
 
 @pytest.mark.parametrize(
-    ('name', 'output_stride'), [*((name, s) for name in NETWORKS for s in (8, 16) if (name, s) != ('xception41', 8))]
+    ('name', 'output_stride'), [(name, stride) for name in NETWORKS for stride in ONLY.get(name, (8, 16))]
 )
 def test_formula_and_gradient_agree_for_whole_backbones(name, output_stride):
     backbone = NETWORKS[name]
@@ -122,6 +125,13 @@ def test_the_picture_has_a_column_for_the_image_and_one_for_the_atrous_units():
     assert 'backbone.layer4.2.conv2' in text
     assert 'decode_head.aspp.branches.1.conv' in text
     figure.canvas.draw()
+
+
+def test_of_several_scales_of_the_input_the_first_is_looked_at():
+    model = _segmentor(dict(type='DeepLabMobileNetV2', width=0.25))
+    layers, _ = inspect_fields(model, size=65)
+    model.multi_scale_inputs = (1.0, 0.75, 0.5)
+    assert inspect_fields(model, size=65)[0] == layers
 
 
 def test_an_output_stride_without_rates_has_one_column():

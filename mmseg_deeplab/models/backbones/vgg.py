@@ -46,6 +46,7 @@ class DeepLabVGG(DeepLabBackbone):
         check_output_stride(output_stride, (8,), 'DeepLabVGG has conv5 at rate 2 and fc6 made for stride 8 (v1, v2)')
         plan = iter(atrous_plan([stride for _ in STAGES for stride in (1, 2)], output_stride))
         layers: list[nn.Module] = []
+        self.pools = []
         in_channels = 3
         for convs, channels in STAGES:
             _, rate = next(plan)
@@ -56,16 +57,22 @@ class DeepLabVGG(DeepLabBackbone):
                 layers.append(nn.ReLU(inplace=True))
                 in_channels = channels
             stride, _ = next(plan)  # pools stay dense: the release dilates convolutions only
+            self.pools.append(len(layers))
             layers.append(nn.MaxPool2d(3, stride, padding=1, ceil_mode=ceil_mode))
         self.features = nn.Sequential(*layers)
+        self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'DeepLabVGG':
+        """Set training mode, unless frozen: the statistics of batch norm would go on moving."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to the features described above."""
         features = [x]
-        for layer in self.features:
+        for i, layer in enumerate(self.features):
             x = layer(x)
-            if isinstance(layer, nn.MaxPool2d):
+            if i in self.pools:
                 features.append(x)
         return tuple(features)

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -125,6 +124,7 @@ class AlignedXception(DeepLabBackbone):
             if value not in allowed:
                 raise ValueError(f'AlignedXception: {name}={value!r} is unknown; choose one of {allowed}')
         self.variant = variant
+        self.relu = nn.ReLU()
         norm_cfg = {'eps': 1e-3, **(norm_cfg or dict(type='BN'))}
         entry, repeats = FLOWS[depth]
         rows = (*entry, *[MIDDLE] * repeats, *EXIT)
@@ -154,7 +154,7 @@ class AlignedXception(DeepLabBackbone):
         features = []
         for i, block in enumerate(self.blocks):
             if self.variant == 'jfzhang95':
-                x = F.relu(x)
+                x = self.relu(x)
                 if i == 1:
                     features.append(x)
             if i == self.low_level_block and self.variant == 'release':

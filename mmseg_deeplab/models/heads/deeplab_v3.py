@@ -41,7 +41,16 @@ class DeepLabV3Head(DeepLabHead):
         # The classifier of v3+ follows the decoder, whose width may differ from that of ASPP.
         super().__init__(in_channels, num_classes, output_stride, classifier_channels or channels, **kwargs)
         self.rates = aspp_rates(rates, output_stride)
-        self.aspp = ASPP(in_channels, channels, self.rates, pool_bins, separable_aspp, aspp_dropout, self.norm_cfg)
+        self.aspp = ASPP(
+            in_channels,
+            channels,
+            self.rates,
+            pool_bins,
+            separable_aspp,
+            aspp_dropout,
+            self.norm_cfg,
+            self.align_corners,
+        )
         self.extra = nn.Sequential(
             *(conv_bn_relu(channels, channels, 3, norm_cfg=self.norm_cfg) for _ in range(extra_convs))
         )
