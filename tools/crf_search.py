@@ -12,14 +12,13 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 from mmseg_deeplab.apis import init_model
 from mmseg_deeplab.crf.search import GRIDS
 from mmseg_deeplab.datasets import set_data_root
 from mmseg_deeplab.engine.crf_search import format_report, print_progress, search_crf
-from mmseg_deeplab.engine.launch import CfgOptions, run_tool
+from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
 
 SEARCHED = ('bi_w', 'bi_xy_std', 'bi_rgb_std', 'pos_w', 'pos_xy_std')
 
@@ -47,13 +46,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")
     args = parser.parse_args(argv)
 
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     chosen = {name: sorted(getattr(args, name)) for name in SEARCHED if getattr(args, name)}
     grid = {**GRIDS[args.grid], **chosen}
-    fixed = dict(iterations=args.iterations, pos_w=3, pos_xy_std=1 if args.grid == 'v2' else 3)
+    fixed = dict(iterations=args.iterations, pos_w=3, pos_xy_std=3)  # as in both papers
     fixed = {name: value for name, value in fixed.items() if name not in grid}
     report = search_crf(
         init_model(cfg, args.checkpoint, args.device),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal
 
 from torch import Tensor
@@ -60,7 +61,7 @@ class DenseCRF:
         input: Literal['probabilities', 'logits'] = 'probabilities',
         clip: float = 1e-5,
     ):
-        if not isinstance(iterations, int) or iterations < 0:
+        if not isinstance(iterations, Integral) or isinstance(iterations, bool) or iterations < 0:
             raise ValueError(f'iterations={iterations!r}: expected a whole number >= 0')
         for name, value, allowed in (
             ('backend', backend, BACKENDS),
@@ -69,7 +70,7 @@ class DenseCRF:
         ):
             if value not in allowed:
                 raise ValueError(f'{name}={value!r}: expected one of {", ".join(map(repr, allowed))}')
-        if not 0 < clip < 1:
+        if not isinstance(clip, Real) or not 0 < clip < 1:
             raise ValueError(f'clip={clip!r}: expected a probability between 0 and 1, such as 1e-5')
         if backend == 'pydensecrf' and not pydensecrf.is_installed():
             raise ValueError(
@@ -158,6 +159,8 @@ class DenseCRF:
         for kernel in self.kernels:
             kernel.check_classes(len(scores))
             kernel.check_keys(height, width)
+        if self.backend == 'pydensecrf':
+            scores = scores.cpu()
         unary = to_unary(scores, self.input, self.clip)
         return _Problem(image.to(scores.device), pruning.Pruned(unary, self.kernels, self.prune), original)
 

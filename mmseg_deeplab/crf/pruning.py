@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class Pruned:
 
 def check(threshold: float, kernels: list[Kernel]) -> None:
     """Raises ValueError where pruning has no bound: outside (0, 1), or with classes that repel themselves."""
-    if not 0 < threshold < 1:
+    if not isinstance(threshold, Real) or not 0 < threshold < 1:
         raise ValueError(f'prune={threshold!r}: expected None or a probability between 0 and 1, such as 0.01')
     for kernel in kernels:
         compat = kernel.compat

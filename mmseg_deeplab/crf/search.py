@@ -77,6 +77,7 @@ class Search:
     Args:
         state: The file; one line is one image's confusion under one candidate. A search that is started again with
             the same file goes on where it stopped; a line that was cut off is counted anew.
+        origin: What the cases were made of, any text; a state with another one is refused.
         num_classes: C of the cases.
         fixed: Parameters of `DenseCRF` that are not searched.
         class_subset: Classes whose mean IoU is searched for; empty means all.
@@ -94,6 +95,7 @@ class Search:
         ignore_index: int = 255,
         workers: int = 1,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        origin: str = '',
     ):
         self.num_classes, self.fixed, self.ignore_index = num_classes, dict(fixed), ignore_index
         self.class_subset = list(class_subset)
@@ -101,7 +103,7 @@ class Search:
         self._state = state
         self._pool: ProcessPoolExecutor | None = None
         self._counted: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
-        self._read_state(dict(num_classes=num_classes, fixed=self.fixed, ignore_index=ignore_index))
+        self._read_state(dict(origin=origin, num_classes=num_classes, fixed=self.fixed, ignore_index=ignore_index))
 
     def scores(self, candidates: Sequence[Candidate | None], cases: Sequence[Path]) -> list[Score]:
         """One score for each candidate, over all cases; None is the network without CRF."""

@@ -30,7 +30,7 @@ def draw_crf(
     Args:
         model: From `apis.init_model`.
         image: A picture file.
-        crf: Parameters of `DenseCRF`; `iterations` is the last to draw.
+        crf: Parameters of `DenseCRF`; the labels after the CRF are those after its `iterations`.
         folder: Where NAME_maps.png and NAME_labels.png go.
         truth: A label map of class indices, PNG.
         classes: Names of those to draw; by default the three that cover most of the prediction.
@@ -38,6 +38,9 @@ def draw_crf(
 
     Returns:
         The two files.
+
+    Raises:
+        ValueError: for a class that the model does not know, and a truth that is no label map of the image's size.
     """
     names = list(model.dataset_meta['classes'])
     for name in classes:
@@ -47,15 +50,21 @@ def draw_crf(
     sample = inference_model(model, image)
     restore()
     pixels, logits = crf_input(model, sample)
-    crf = DenseCRF(**{**crf, 'iterations': max(iterations)}, input='logits')
-    beliefs = {k: q.cpu().numpy() for k, q in enumerate(crf.steps(pixels, logits)) if k in iterations}
-    before, after = logits.argmax(0).cpu().numpy(), beliefs[max(iterations)].argmax(0)
+    mask = np.array(Image.open(truth)) if truth else None
+    if mask is not None and mask.shape != pixels.shape[:2]:
+        raise ValueError(
+            f'truth {truth} is {mask.shape}, the image {pixels.shape[:2]}: a label map has one class index a pixel'
+        )
+    last = DenseCRF(**crf).iterations
+    crf = DenseCRF(**{**crf, 'iterations': max(*iterations, last)}, input='logits')
+    states = {k: q.cpu().numpy() for k, q in enumerate(crf.steps(pixels, logits)) if k in (*iterations, last)}
+    beliefs = {k: q for k, q in states.items() if k in iterations}
+    before, after = logits.argmax(0).cpu().numpy(), states[last].argmax(0)
     area = np.bincount(before.ravel(), minlength=len(names))
     most = [int(k) for k in np.argsort(-area, kind='stable')[:3] if area[k]]
     folder.mkdir(parents=True, exist_ok=True)
     maps, labels = (folder / f'{Path(image).stem}_{kind}.png' for kind in ('maps', 'labels'))
     shown = [names.index(name) for name in classes] or most
     iteration_figure(pixels, beliefs, names, shown).savefig(maps, dpi=110)
-    mask = np.array(Image.open(truth)) if truth else None
     label_figure(pixels, before, after, model.dataset_meta['palette'], mask).savefig(labels, dpi=110)
     return [maps, labels]

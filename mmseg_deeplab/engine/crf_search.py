@@ -1,5 +1,6 @@
 """The search of the CRF's parameters for a segmentor and a dataset: cases from the network, preset and figure."""
 
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,10 +73,11 @@ def search_crf(
         raise ValueError(f'classes {unknown}: the dataset has {classes}')
     subset = [classes.index(c) if c in classes else c for c in class_subset]
     order = np.random.default_rng(seed).permutation(len(dataset))[: images + held_out].tolist()
-    cases = predict_cases(model, dataset, order, folder / 'cases', progress('network'))
+    origin = origin_of(model, dataset)
+    cases = predict_cases(model, dataset, order, folder / 'cases', progress('network'), origin)
     searched, others = cases[:images], cases[images:]
     state = folder / 'state.jsonl'
-    with Search(state, len(classes), fixed, subset, workers=workers) as search:
+    with Search(state, len(classes), fixed, subset, workers=workers, origin=origin) as search:
         search.progress = progress('without CRF')
         without = search.scores([None], searched)[0]
         search.progress = progress('searching')
@@ -89,21 +91,28 @@ def search_crf(
     return Report(scores, without, check, preset, figure)
 
 
+def origin_of(model: nn.Module, dataset: BaseDataset) -> str:
+    """What predictions depend on: the weights, the settings of the network, and the images as they are loaded."""
+    weights = sum(value.double().sum().item() for value in model.state_dict().values())
+    cfg = getattr(model, 'cfg', None) or {}
+    settings = repr((model, cfg.get('model'), (cfg.get('val_dataloader') or {}).get('dataset')))
+    return (
+        f'weights that sum up to {weights:.10g}, settings {hashlib.sha1(settings.encode()).hexdigest()[:10]}, '
+        f'{len(dataset)} images from {dataset.get_data_info(0)["img_path"]} on'
+    )
+
+
 @torch.no_grad()
 def predict_cases(
-    model: nn.Module, dataset: BaseDataset, order: Sequence[int], folder: Path, progress: Progress
+    model: nn.Module, dataset: BaseDataset, order: Sequence[int], folder: Path, progress: Progress, origin: str
 ) -> list[Path]:
     """Save image, logits and truth of the dataset's images `order`, each once, as files for `Search`."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = sum(value.double().sum().item() for value in model.state_dict().values())
-    origin = (
-        f'weights that sum up to {weights:.10g}, {len(dataset)} images from {dataset.get_data_info(0)["img_path"]} on'
-    )
     note = folder / 'origin.txt'
     if note.exists() and note.read_text() != origin:
         raise ValueError(
-            f'{folder} holds predictions of another network or dataset ({note.read_text()}; now {origin}): delete it, '
-            f'or give this search another folder'
+            f'{folder} holds predictions of another network, dataset or of other settings ({note.read_text()}; now '
+            f'{origin}): delete {folder.parent}, or give this search another folder'
         )
     note.write_text(origin)
     paths = [folder / f'{index:06d}.npz' for index in order]

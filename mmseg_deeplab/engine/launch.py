@@ -18,7 +18,7 @@ from mmseg.registry import RUNNERS
 from ..datasets import ImageMaskFolder, set_data_root
 from ..models import DeepLab
 from ..preflight import check_options
-from .hooks.dense_crf import load_preset
+from .hooks.dense_crf import DenseCRFHook, load_preset
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -84,15 +84,19 @@ def load_test_config(args: Namespace) -> Config:
         cfg.model.output_stride = args.eval_output_stride
     if args.out is not None:
         _save_predictions(cfg, args.out)
+    configured = list(cfg.get('custom_hooks') or [])
     hooks = []
+    if args.crf_backend is not None and args.crf is None:
+        raise ValueError("--crf-backend chooses the backend of --crf; give --crf too, or set the config's hook")
     if args.crf is not None:
+        configured = [hook for hook in configured if hook['type'] not in ('DenseCRFHook', DenseCRFHook)]
         backend = {} if args.crf_backend is None else dict(backend=args.crf_backend)
         hooks.append(dict(type='DenseCRFHook', **{**load_preset(args.crf), **backend}))
     if args.show_dir is not None:
         hooks.append(dict(type='PanelHook', out_dir=args.show_dir))
     if args.report is not None:
         hooks.append(dict(type='ReportHook', out_dir=args.report))
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
+    cfg.custom_hooks = [*configured, *hooks]
     if args.tta:
         _enable_tta(cfg)
     return cfg

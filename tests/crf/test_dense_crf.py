@@ -198,6 +198,9 @@ def test_refuses_inputs(image, p, message):
     [
         ({'iterations': -1}, 'iterations=-1'),
         ({'iterations': 2.5}, 'iterations=2.5'),
+        ({'iterations': True}, 'iterations=True'),
+        ({'clip': 'a'}, "clip='a'"),
+        ({'prune': '0.01'}, "prune='0.01'"),
         ({'backend': 'cpp'}, "backend='cpp': expected one of 'auto', 'torch', 'pydensecrf'"),
         ({'normalization': 'both'}, 'normalization'),
         ({'input': 'softmax'}, 'input'),

@@ -101,6 +101,8 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     Search(tmp_path / 'state.jsonl', 3, FIXED)
     with pytest.raises(ValueError, match='other settings'):
         Search(tmp_path / 'state.jsonl', 3, {**FIXED, 'iterations': 5})
+    with pytest.raises(ValueError, match='other settings'):
+        Search(tmp_path / 'state.jsonl', 3, FIXED, origin='another network')
 
 
 @pytest.mark.parametrize('grid', [*GRIDS.values(), dict(bi_w=[4], bi_xy_std=[10, 20], bi_rgb_std=[3], pos_w=[1, 2, 3])])

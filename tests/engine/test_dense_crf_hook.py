@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from argparse import Namespace
 
 import mmcv
 import numpy as np
@@ -24,6 +25,7 @@ from torch import nn
 from mmseg_deeplab.crf import DenseCRF
 from mmseg_deeplab.engine import DeepLabRunner
 from mmseg_deeplab.engine.hooks.dense_crf import PRESETS, DenseCRFHook, attach, load_preset
+from mmseg_deeplab.engine.launch import load_test_config
 from mmseg_deeplab.models import DeepLab, DeepLabTTA
 from mmseg_deeplab.models.backbones import DeepLabBackbone
 
@@ -268,6 +270,29 @@ def test_stock_test_time_augmentation_is_refused(folder, tmp_path):
     )
     with pytest.raises(ValueError, match="tta_model = dict\\(type='DeepLabTTA'\\)"):
         runner.test()
+
+
+def test_two_hooks_for_one_loop_are_refused(folder, tmp_path):
+    """The first would win, silently, and the network would run twice."""
+    hooks = [DenseCRFHook(workers=0, **VALUES), DenseCRFHook(workers=0)]
+    with pytest.raises(ValueError, match='two DenseCRFHooks'):
+        make_runner(make_model(), make_dataset(folder), tmp_path, hooks).test()
+
+
+def test_the_option_takes_the_place_of_the_configs_hook(repo, tmp_path):
+    config = tmp_path / 'config.py'
+    demo = repo / 'configs' / 'deeplabv3plus_mobilenetv2_demo.py'
+    config.write_text(
+        f"_base_ = {str(demo)!r}\ncustom_hooks = [dict(type='DenseCRFHook', bi_w=9), dict(type='EMAHook')]\n"
+    )
+    nothing = ('cfg_options', 'data_root', 'work_dir', 'eval_output_stride', 'out', 'show_dir', 'report', 'crf_backend')
+    args = Namespace(
+        config=str(config), checkpoint='x.pth', launcher='none', local_rank=0, tta=False, crf='v1',
+        **dict.fromkeys(nothing),
+    )  # fmt: skip
+    hooks = load_test_config(args).custom_hooks
+    assert [hook['type'] for hook in hooks] == ['EMAHook', 'DenseCRFHook']
+    assert (hooks[1]['bi_w'], hooks[1]['bi_xy_std']) == (5, 50)  # of v1, not the config's
 
 
 def test_a_single_channel_decides_at_its_own_threshold(folder, tmp_path):

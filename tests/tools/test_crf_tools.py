@@ -77,8 +77,17 @@ def test_search_refuses_what_makes_no_sense(demo, tool, tmp_path):
         main([*arguments, '--images', '1', '--held-out', '0', '--classes', 'unicorn'])
     (tmp_path / 'cases').mkdir()
     (tmp_path / 'cases' / 'origin.txt').write_text('weights that sum up to 1')
-    with pytest.raises(ValueError, match='another network or dataset'):
+    with pytest.raises(ValueError, match='another network, dataset or of other settings'):
         main([*arguments, '--images', '1', '--held-out', '0'])
+
+
+def test_search_tells_settings_of_the_network_apart(demo, tool, tmp_path):
+    config, checkpoint, data = demo
+    arguments = [config, checkpoint, '--data-root', str(data), '--work-dir', str(tmp_path), *GRID, *QUICK]
+    main = tool('crf_search').main
+    main([*arguments, '--images', '1', '--held-out', '0'])
+    with pytest.raises(ValueError, match='of other settings'):
+        main([*arguments, '--images', '1', '--held-out', '0', '--cfg-options', 'model.output_stride=8'])
 
 
 def test_visualize_draws_two_pictures(demo, tool, tmp_path, capsys):
@@ -93,3 +102,6 @@ def test_visualize_draws_two_pictures(demo, tool, tmp_path, capsys):
     assert all(np.asarray(Image.open(file)).std() > 10 for file in files)
     with pytest.raises(ValueError, match="class 'unicorn': the model knows"):
         main([*arguments, '--classes', 'unicorn'])
+    Image.new('L', (7, 5)).save(tmp_path / 'small.png')
+    with pytest.raises(ValueError, match=r'small.png is \(5, 7\), the image'):
+        main([*arguments, '--truth', str(tmp_path / 'small.png')])

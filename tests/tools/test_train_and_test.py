@@ -160,6 +160,7 @@ def test_the_config_runs_under_the_stock_runner_outside_of_the_repository(tools,
         ('train.py', [], ['optim_wrapper.optimizer=Adam'], 'optim_wrapper.optimizer is a group of settings'),
         ('test.py', ['nothing.pth'], [], "checkpoint 'nothing.pth' does not exist"),
         ('test.py', ['nothing.pth', '--crf', 'v9'], [], 'v2_r101'),
+        ('test.py', ['nothing.pth', '--crf-backend', 'torch'], [], '--crf-backend chooses the backend of --crf'),
         ('test.py', ['nothing.pth', '--eval-output-stride', '12'], [], "checkpoint 'nothing.pth'"),
     ],
 )

@@ -86,6 +86,8 @@ class DenseCRFHook(Hook):
             self._pool = None
 
     def _attach(self, runner: Runner, loop: BaseLoop, step: str) -> None:
+        if 'run_iter' in vars(loop):
+            raise ValueError('two DenseCRFHooks for one loop: keep one in custom_hooks')
         on_gpu = self.crf.backend != 'pydensecrf' and any(p.is_cuda for p in runner.model.parameters())
         workers = max(1, (os.cpu_count() or 1) // runner.world_size) if self.workers is None else self.workers
         if not self._pool and workers and not on_gpu:
