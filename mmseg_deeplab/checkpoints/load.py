@@ -107,9 +107,12 @@ def _not_found(path: Path) -> str:
 
 
 def _read_torch(path: Path, map_location: Any) -> Any:
+    # What this process has allowed before, maybe the real getattr, is put aside: torch would take either at random.
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
     try:
-        with torch.serialization.safe_globals(ALLOWED):
-            return torch.load(path, map_location=map_location, weights_only=True)
+        torch.serialization.add_safe_globals(ALLOWED)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r'GLOBAL (\S+)|getattr\(.*\) is not allowed|numpy type \S+', str(error))
         if found is None:
@@ -126,6 +129,9 @@ def _read_torch(path: Path, map_location: Any) -> Any:
             f'{path} ({path.stat().st_size} bytes) is cut short or no checkpoint: copy or download it again, or take '
             f'an earlier one ({error})'
         ) from error
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
 
 
 def _read_safetensors(path: Path) -> dict:

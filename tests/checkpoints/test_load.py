@@ -133,6 +133,19 @@ def test_getattr_serves_the_statistics_only(owner, name, tmp_path):
         load_file(path)
 
 
+def test_what_the_process_has_allowed_does_not_count(tmp_path):
+    """Even the real getattr; and it is allowed again afterwards, to whom it was allowed."""
+    path = tmp_path / 'getattr.pth'
+    call = b'\x80\x02c__builtin__\ngetattr\nc__builtin__\ngetattr\nX\x08\x00\x00\x00__self__\x86R.'
+    path.write_bytes(LEGACY + call)
+    for allowed in ([getattr], [(getattr, 'builtins.getattr')]):
+        with torch.serialization.safe_globals(allowed):
+            before = set(torch.serialization.get_safe_globals())
+            with pytest.raises(ValueError, match=r'refused.*getattr\(.*is not allowed'):
+                load_file(path)
+            assert set(torch.serialization.get_safe_globals()) == before
+
+
 def test_object_arrays_are_refused(tmp_path):
     torch.save(dict(a=np.array([1, 'x'], dtype=object)), tmp_path / 'object.pth')
     with pytest.raises(ValueError, match='refused.*numpy type object'):
