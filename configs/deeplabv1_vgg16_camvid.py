@@ -1,4 +1,4 @@
-# BiSeNet (1808.00897), table of CamVid: DeepLab-LargeFOV, 61.6 mIoU on the test split.
+# No figure published by the authors of v1 on CamVid.
 _base_ = [
     '_base_/models/deeplabv1_vgg16.py',
     '_base_/datasets/camvid.py',

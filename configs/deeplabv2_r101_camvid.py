@@ -1,4 +1,4 @@
-# No figure published for v2 with ResNet-101 on CamVid; 61.6 mIoU is DeepLab-LargeFOV's on its test split (BiSeNet).
+# No figure published for v2 with ResNet-101 on CamVid.
 _base_ = [
     '_base_/models/deeplabv2_r101.py',
     '_base_/datasets/camvid.py',

@@ -1,4 +1,4 @@
-# No figure published for v3+ on CamVid; 61.6 mIoU is DeepLab-LargeFOV's on its test split (BiSeNet's table).
+# No figure published for v3+ on CamVid.
 _base_ = [
     '_base_/models/deeplabv3plus_mobilenetv2.py',
     '_base_/datasets/camvid.py',
