@@ -7,9 +7,9 @@ Examples:
 """
 
 import argparse
-import sys
 
 from mmseg_deeplab.checkpoints.convert import FORMATS, convert_file
+from mmseg_deeplab.engine.launch import load_config, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,11 +32,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Convert and say what became of it."""
     args = parse_args()
-    try:
-        print(convert_file(args.src, args.dst, args.source_format, args.config, args.calibrate))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f'error: {error}')
+    if args.config:
+        load_config(args.config)  # explains what is wrong with it
+    print(convert_file(args.src, args.dst, args.source_format, args.config, args.calibrate))
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

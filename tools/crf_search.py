@@ -16,9 +16,10 @@ from mmseg.registry import DATASETS
 
 from mmseg_deeplab.apis import init_model
 from mmseg_deeplab.crf.search import GRIDS
-from mmseg_deeplab.datasets import set_data_root
+from mmseg_deeplab.datasets import iter_datasets, set_data_root
 from mmseg_deeplab.engine.crf_search import format_report, print_progress, search_crf
 from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
+from mmseg_deeplab.preflight.data import open_dataset
 
 SEARCHED = ('bi_w', 'bi_xy_std', 'bi_rgb_std', 'pos_w', 'pos_xy_std')
 
@@ -49,6 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
+    for dataset in iter_datasets(cfg.val_dataloader):
+        open_dataset(dataset, 'val')
     chosen = {name: sorted(getattr(args, name)) for name in SEARCHED if getattr(args, name)}
     grid = {**GRIDS[args.grid], **chosen}
     fixed = dict(iterations=args.iterations, pos_w=3, pos_xy_std=3)  # as in both papers

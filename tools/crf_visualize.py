@@ -7,12 +7,10 @@ python tools/crf_visualize.py CONFIG CHECKPOINT image.jpg --truth mask.png --cla
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmseg_deeplab.apis import init_model
 from mmseg_deeplab.engine.crf_pictures import ITERATIONS, draw_crf
 from mmseg_deeplab.engine.hooks.dense_crf import load_preset
-from mmseg_deeplab.engine.launch import CfgOptions, run_tool
+from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,9 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/test.py')
     args = parser.parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
-    model = init_model(cfg, args.checkpoint, args.device)
+    model = init_model(load_config(args.config, args.cfg_options), args.checkpoint, args.device)
     crf, folder = load_preset(args.crf), Path(args.out_dir)
     files = draw_crf(model, args.image, crf, folder, args.truth, args.classes, sorted(args.iterations))
     for path in files:
