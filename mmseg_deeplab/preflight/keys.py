@@ -1,5 +1,6 @@
 """Checks of a config's keys and types: what the stack would ignore silently or fail over late."""
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 
@@ -10,8 +11,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import Registry
 from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
 from mmengine.utils.dl_utils import set_multi_processing
+from mmseg.models import SegDataPreProcessor
 from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
+from torch.distributed import init_process_group
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.data import DataLoader
 
@@ -40,6 +43,11 @@ TAKEN_BY_BUILDER = {
     'parameter scheduler': {'convert_to_iter_based'},
     'optim_wrapper': {'constructor', 'paramwise_cfg'},
 }
+# What mmengine.dist.init_dist and the back ends of its `init_backend` take besides PyTorch's own arguments.
+DIST_CFG = {
+    *('init_backend', 'port', 'auto_mpi_discovery', 'config', 'dist_init_required', 'distributed_port', 'local_rank'),
+    *('seed', 'verbose'),
+}
 # Dicts whose place, not a type, says what reads them.
 BY_PLACE = {
     **{f'{split}_dataloader': (DataLoader, {'num_batch_per_epoch'}) for split in ('train', 'val', 'test')},
@@ -51,9 +59,33 @@ BY_PLACE = {
     'randomness': (Runner.set_randomness, set()),
     'env_cfg': ('env_cfg', {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'}),
     'env_cfg.mp_cfg': (set_multi_processing, set()),
+    'env_cfg.dist_cfg': (init_process_group, DIST_CFG),
     'auto_scale_lr': ('auto_scale_lr', {'enable', 'base_batch_size'}),
 }
-TEST_CFG = {'mode', 'stride', 'crop_size', 'subdivision_steps', 'subdivision_num_points', 'scale_factor'}
+# Numbers that the stack takes as they are and fails over late, or never: their type, and whether 0 is one of them.
+NUMBERS = {
+    **{f'{split}_dataloader.batch_size': (int, False) for split in ('train', 'val', 'test')},
+    **{f'{split}_dataloader.num_workers': (int, True) for split in ('train', 'val', 'test')},
+    **{f'train_cfg.{key}': (int, False) for key in ('max_iters', 'max_epochs', 'val_interval')},
+    'auto_scale_lr.base_batch_size': (int, False),
+    'optim_wrapper.optimizer.lr': (float, False),
+    'randomness.seed': (int, True),
+}
+# Dicts that are read alike wherever they stand. The type of clip_grad is 'norm' or 'value', no registered name.
+BY_NAME = {
+    'data_prefix': {'img_path', 'img_path2', 'seg_map_path', 'depth_map_path'},
+    'clip_grad': {'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach', 'clip_value'},
+}
+# Dicts that a class reads itself, by its argument. train_cfg goes to the heads; the old name `sampler` to none.
+READ_BY = [
+    (SegDataPreProcessor, 'test_cfg', {'size', 'size_divisor'}),
+    (EncoderDecoder, 'train_cfg', {'num_points', 'oversample_ratio', 'importance_sample_ratio', 'sampler'}),
+    (
+        EncoderDecoder,
+        'test_cfg',
+        {'mode', 'stride', 'crop_size', 'subdivision_steps', 'subdivision_num_points', 'scale_factor'},
+    ),
+]
 REGISTRIES = list(
     {
         id(registry): registry
@@ -103,7 +135,7 @@ def check_keys(cfg: Config) -> None:
     """Check every key that the runner reads, at any depth, and the types of plain values.
 
     Raises:
-        PreflightError: for a key or a registered type that does not exist, and a text where a number belongs.
+        PreflightError: for a key or a registered type that does not exist, and a value that can't be meant.
     """
     for key in cfg:
         # A file may have variables of its own; one that nearly has the name of a key was hardly meant as such.
@@ -114,8 +146,19 @@ def check_keys(cfg: Config) -> None:
         near = suggestion(name, HOOK_NAMES, cutoff=0.85)
         if name not in HOOK_NAMES and near:
             raise PreflightError(f'default_hooks.{name} adds a hook beside the default one{near}')
+    if not isinstance(cfg.get('custom_hooks') or [], (list, tuple)):
+        raise PreflightError(
+            f'config key custom_hooks is {cfg.custom_hooks!r}; it must be a list of hooks, such as '
+            "[dict(type='DenseCRFHook')]. (--cfg-options custom_hooks.0.KEY=VALUE changes a hook that is in the list)"
+        )
     for key in READ & set(cfg):
         _check(cfg[key], key)
+    for key, (kind, zero) in NUMBERS.items():
+        value = _at(cfg, key)
+        right = isinstance(value, (int, kind)) and not isinstance(value, bool) and (value > 0 or (zero and value == 0))
+        if value is not None and not right:
+            wanted = f'{kind.__name__} {"of 0 or more" if zero else "above 0"}'
+            raise PreflightError(f"config key '{key}' is {value!r}, but it needs {wanted}")
 
 
 def _check(value: object, path: str) -> None:
@@ -131,10 +174,11 @@ def _check(value: object, path: str) -> None:
 
 def _check_dict(value: Mapping, path: str) -> None:
     keys = {key for key in value if key not in ('type', '_scope_', '_delete_')}
+    name = path.rpartition('.')[2]
     if path in BY_PLACE and 'type' not in value:
         targets = [BY_PLACE[path]]
-    elif path.endswith('data_prefix'):
-        targets = [('data_prefix', {'img_path', 'img_path2', 'seg_map_path', 'depth_map_path'})]
+    elif name in BY_NAME:
+        targets = [(name, BY_NAME[name])]
     elif 'type' in value:
         targets = list(_targets(value['type'], path))
     else:
@@ -143,11 +187,14 @@ def _check_dict(value: Mapping, path: str) -> None:
     problems = [_problem(keys, value, path, *target) for target in targets]
     if problems and None not in problems:
         raise PreflightError(problems[0])
-    test_cfg = value.get('test_cfg')
-    if isinstance(test_cfg, Mapping) and any(_is_encoder_decoder(owner) for owner, _ in targets):
-        problem = _problem(set(test_cfg), test_cfg, f'{path}.test_cfg', 'test_cfg', TEST_CFG)
-        if problem:
-            raise PreflightError(problem)
+    for reader, argument, takes in READ_BY:
+        group = value.get(argument)
+        if isinstance(group, Mapping) and any(
+            inspect.isclass(owner) and issubclass(owner, reader) for owner, _ in targets
+        ):
+            problem = _problem(set(group), group, f'{path}.{argument}', argument, takes)
+            if problem:
+                raise PreflightError(problem)
 
 
 def _problem(keys: set, value: Mapping, path: str, owner: object, extra: set) -> str | None:
@@ -174,22 +221,25 @@ def _targets(kind: object, path: str) -> Iterator[tuple[object, set]]:
     scope, _, name = kind.rpartition('.')
     if scope not in ('', 'mmseg', 'mmengine', 'mmcv'):
         return  # another package's business
-    found = False
-    for registry in REGISTRIES:
-        target = registry.get(name)
-        if target is not None:
-            found = True
-            yield target, _taken(registry.name, target)
-    if not found:
+    try:
+        yield from _registered(name)
+    except KeyError:
         names = {name for registry in REGISTRIES for name in registry.module_dict}
-        raise PreflightError(f"config key '{path}.type': nothing is registered as {kind!r}{suggestion(kind, names)}")
+        raise PreflightError(
+            f"config key '{path}.type': nothing is registered as {kind!r}{suggestion(kind, names)}"
+        ) from None
+
+
+@functools.cache  # a look-up tries imports; a KeyError is not kept, as the name may be registered later
+def _registered(name: str) -> list[tuple[object, set]]:
+    found = [(registry.name, registry.get(name)) for registry in REGISTRIES]
+    found = [(target, _taken(registry, target)) for registry, target in found if target is not None]
+    if not found:
+        raise KeyError(name)
+    return found
 
 
 def _taken(registry: str, target: object) -> set:
     if inspect.isclass(target) and issubclass(target, (_NormBase, nn.GroupNorm, nn.LayerNorm)):
         return {'requires_grad'}
     return TAKEN_BY_BUILDER.get(registry, set())
-
-
-def _is_encoder_decoder(owner: object) -> bool:
-    return inspect.isclass(owner) and issubclass(owner, EncoderDecoder)
