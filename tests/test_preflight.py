@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmseg_deeplab.datasets import set_data_root
 from mmseg_deeplab.datasets.demo import make_demo_dataset
 from mmseg_deeplab.preflight import PreflightError, check, check_options
+from mmseg_deeplab.preflight.data import check_pipelines
 from mmseg_deeplab.preflight.keys import check_keys
 from mmseg_deeplab.preflight.signatures import accepted, wrong_type
 
@@ -83,6 +84,18 @@ def test_the_demo_passes(cfg, mode):
     check(cfg, mode, check_all=True)
 
 
+def test_every_ready_config_passes(repo):
+    """Keys, numbers and pipelines; the data of most are not here."""
+    ready = [path for path in sorted((repo / 'configs').rglob('*.py')) if '_base_' not in path.parts]
+    assert len(ready) > 100
+    for path in ready:
+        config = Config.fromfile(path)
+        check_keys(config)
+        for split in ('train', 'val', 'test'):
+            check_pipelines(config[f'{split}_dataloader'], f'{split}_dataloader')
+        check_pipelines(dict(pipeline=config.tta_pipeline), 'tta')
+
+
 @pytest.mark.parametrize(
     'stock',
     [
@@ -92,6 +105,8 @@ def test_the_demo_passes(cfg, mode):
         'point_rend/pointrend_r101_4xb2-80k_cityscapes-512x1024.py',
         'bisenetv2/bisenetv2_fcn_4xb4-amp-160k_cityscapes-1024x1024.py',
         'swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+        'cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680.py',  # the old train_cfg.sampler
+        'knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512.py',  # clip_grad
     ],
 )
 def test_keys_of_stock_configs_pass(stock):
@@ -134,12 +149,27 @@ def test_stock_loading_transforms_pass(cfg):
         ({'param_scheduler.0.powr': 1}, ['param_scheduler.0.powr', "did you mean 'power'"]),
         ({'default_hooks.checkpoint.max_keep_ckpt': 1}, ["did you mean 'max_keep_ckpts'"]),
         ({'default_hooks.checkpiont': dict(type='CheckpointHook')}, ['default_hooks.checkpiont', "'checkpoint'"]),
+        ({'model.data_preprocessor.test_cfg.sise': 5}, ['data_preprocessor.test_cfg.sise', "did you mean 'size'"]),
+        ({'model.train_cfg.foo': 1}, ['model.train_cfg.foo', "train_cfg takes no 'foo'"]),
+        ({'optim_wrapper.clip_grad.max_nrom': 1}, ['clip_grad.max_nrom', "did you mean 'max_norm'"]),
+        ({'env_cfg.dist_cfg.bakend': 'gloo'}, ['env_cfg.dist_cfg.bakend', "did you mean 'backend'"]),
+        ({'custom_hooks.0.foo': 1}, ['custom_hooks', 'must be a list']),
         ({'randomness.sed': 1}, ['randomness.sed', "did you mean 'seed'"]),
         ({'env_cfg.cudnn_bechmark': True}, ["did you mean 'cudnn_benchmark'"]),
         ({'auto_scale_lr.enabled': True}, ['auto_scale_lr.enabled', "did you mean 'enable'"]),
         ({'train_dataloder': {}}, ['train_dataloder', "did you mean 'train_dataloader'"]),
         ({'train_dataloader.batch_size': 'two'}, ["train_dataloader.batch_size' is 'two'", 'needs int']),
         ({'optim_wrapper.optimizer.lr': 'fast'}, ["optim_wrapper.optimizer.lr' is 'fast'", 'needs float']),
+        ({'train_dataloader.batch_size': 2.5}, ["train_dataloader.batch_size' is 2.5", 'needs int above 0']),
+        ({'val_dataloader.batch_size': 0}, ["val_dataloader.batch_size' is 0", 'needs int above 0']),
+        ({'train_dataloader.num_workers': -1}, ["train_dataloader.num_workers' is -1", 'needs int of 0 or more']),
+        ({'train_cfg.max_iters': 100.5}, ["train_cfg.max_iters' is 100.5", 'needs int above 0']),
+        ({'train_cfg.max_iters': -5}, ["train_cfg.max_iters' is -5", 'needs int above 0']),
+        ({'train_cfg.val_interval': 0}, ["train_cfg.val_interval' is 0", 'needs int above 0']),
+        ({'optim_wrapper.optimizer.lr': 0.0}, ["optim_wrapper.optimizer.lr' is 0.0", 'needs float above 0']),
+        ({'optim_wrapper.optimizer.lr': -0.01}, ["optim_wrapper.optimizer.lr' is -0.01", 'needs float above 0']),
+        ({'randomness.seed': 'abc'}, ["randomness.seed' is 'abc'", 'needs int of 0 or more']),
+        ({'auto_scale_lr.base_batch_size': 'abc'}, ["base_batch_size' is 'abc'", 'needs int above 0']),
         ({'train_cfg.max_iters': '4k'}, ["train_cfg.max_iters' is '4k'", 'needs int']),
         ({'model.decode_head.num_classes': 'seven'}, ["model.decode_head.num_classes' is 'seven'", 'needs int']),
     ],
@@ -152,6 +182,24 @@ def test_a_wrong_key_or_type_is_named(cfg, options, told):
         check_keys(cfg)
     for words in told:
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'optim_wrapper.clip_grad': dict(type='norm', max_norm=1, norm_type='inf', error_if_nonfinite=True)},
+        {'optim_wrapper.clip_grad': dict(type='value', clip_value=0.1, foreach=False)},
+        {'env_cfg.dist_cfg': dict(backend='gloo', timeout=1800, init_backend='torch', port=29501)},
+        {'model.data_preprocessor.test_cfg': dict(size_divisor=32)},
+        {'model.train_cfg': dict(num_points=2048, oversample_ratio=3, importance_sample_ratio=0.75)},
+        {'custom_hooks': [dict(type='EMAHook', priority='NORMAL')]},
+        {'custom_hooks': None},
+        {'optim_wrapper.optimizer.lr': 1, 'train_dataloader.num_workers': 0, 'randomness.seed': None},
+    ],
+)
+def test_keys_that_the_stack_reads_pass(cfg, options):
+    cfg.merge_from_dict(options)
+    check_keys(cfg)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +278,43 @@ def test_one_image_per_device_is_fine_with_frozen_batch_norm(cfg):
     check(cfg, 'train')
 
 
+@pytest.mark.parametrize(
+    'options, told',
+    [
+        ({'decode_head.rates': 6}, "model.decode_head (DeepLabV3PlusHead) can not be built: 'int' object"),
+        ({'decode_head.num_classes': [7]}, 'model.decode_head (DeepLabV3PlusHead) can not be built: '),
+        ({'decode_head.num_classes': -1}, 'model.decode_head (DeepLabV3PlusHead) can not be built: '),
+        (
+            {'decode_head.loss_decode': dict(class_weight=[1, 2])},
+            'must contain the key "type", but got {\'class_weight\'',
+        ),
+        (
+            {'decode_head.loss_decode': dict(type='SegCrossEntropy', class_weight='none')},
+            'model.decode_head.loss_decode (SegCrossEntropy) can not be built: ',
+        ),
+        ({'backbone.width': 'wide'}, "config key 'model.backbone.width' is 'wide'"),
+        ({'backbone.width': (1, 2)}, 'model.backbone (DeepLabMobileNetV2) can not be built: '),
+        ({'backbone': None}, 'config key model.backbone is None'),
+        ({'decode_head': 7}, 'config key model.decode_head is 7'),
+    ],
+)
+def test_the_part_of_the_model_that_can_not_be_built_is_named(cfg, options, told):
+    for key, value in options.items():
+        part, _, setting = key.partition('.')
+        if setting:
+            cfg.model[part][setting] = value
+        else:
+            cfg.model[part] = value
+    assert told in problem(cfg)
+
+
+def test_two_parts_of_one_class_are_both_named(cfg):
+    stock = Path(mmseg.__file__).parent / '.mim' / 'configs'
+    cfg.model = Config.fromfile(stock / 'fcn' / 'fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py').model
+    cfg.model.auxiliary_head.loss_decode = dict(use_sigmoid=True)
+    assert 'model.decode_head or model.auxiliary_head (FCNHead) can not be built: ' in problem(cfg)
+
+
 def test_a_missing_checkpoint(cfg):
     cfg.load_from = 'work_dirs/none.pth'
     assert "load_from: checkpoint 'work_dirs/none.pth' does not exist" in problem(cfg, 'test')
@@ -239,6 +324,36 @@ def test_a_missing_pretrained_backbone(cfg):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='none.pth')
     assert "model.backbone.init_cfg.checkpoint: checkpoint 'none.pth'" in problem(cfg)
     check(cfg, 'test')  # a test loads its own weights
+
+
+# ---- pipelines -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('mode', ['train', 'test'])
+def test_a_run_without_data(cfg, mode):
+    cfg[f'{mode}_dataloader'] = None
+    assert problem(cfg, mode) == f'{mode}ing needs a {mode}_dataloader'
+
+
+@pytest.mark.parametrize(
+    'step, told',
+    [
+        (dict(type='RandomCrop', crop_size=(0, 0)), '(RandomCrop): AssertionError: assert crop_size[0] > 0'),
+        (dict(type='RandomScale', scales=[]), '(RandomScale): scales=[]: give one or more positive factors'),
+        (dict(type='Resize'), '(Resize): '),
+        (dict(type='TestTimeAug', transforms=[[dict(type='RandomFlip', prob=2.0)]]), '(TestTimeAug): '),
+    ],
+)
+def test_a_transform_that_can_not_be_built(cfg, step, told):
+    cfg.train_dataloader.dataset.pipeline[2] = step
+    assert f'train_dataloader.dataset.pipeline.2 {told}' in problem(cfg)
+
+
+def test_a_transform_of_a_wrapped_dataset(cfg):
+    inner = cfg.train_dataloader.dataset
+    inner.pipeline[2] = dict(type='RandomScale', scales=[-1])
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[inner])
+    assert 'train_dataloader.dataset.datasets.0.pipeline.2 (RandomScale): scales=[-1]' in problem(cfg)
 
 
 # ---- folders and files -----------------------------------------------------------------------------------------------
@@ -304,6 +419,38 @@ def test_image_and_mask_of_different_size(cfg, data, loader):
     message = problem(cfg)
     assert str(mask_of(data, 0)) in message
     assert f'{mask.shape[1]} x {mask.shape[0] - 3}' in message and f'{mask.shape[1]} x {mask.shape[0]}' in message
+
+
+def test_masks_are_looked_at_when_labels_are_loaded_after_a_resize(cfg, data):
+    """As in test pipelines that don't resize the labels."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline.insert(1, dict(type='Resize', scale=(33, 33), keep_ratio=True))
+    check(cfg, 'test')
+    mask = data / 'SegmentationClass' / f'{names(data, "val")[0]}.png'
+    write_mask(mask, np.full_like(read_mask(mask), 30))
+    message = problem(cfg, 'test')
+    assert str(mask) in message and 'values 30' in message
+    mask.unlink()
+    assert f'has no mask: {mask}' in problem(cfg, 'test')
+
+
+@pytest.mark.parametrize('loader', [dict(type='LoadLabels', num_classes=7), dict(type='mmseg.LoadAnnotations')])
+def test_masks_are_looked_at_under_test_time_augmentation(cfg, data, loader):
+    cfg.test_dataloader.dataset.pipeline = copy.deepcopy(cfg.tta_pipeline)
+    groups = cfg.tta_pipeline[1].transforms
+    assert [step.type for group in groups for step in group].count('LoadLabels') == 1
+    cfg.test_dataloader.dataset.pipeline[1].transforms = [
+        [loader] if group[0].type == 'LoadLabels' else group for group in groups
+    ]
+    check(cfg, 'test')
+    mask = data / 'SegmentationClass' / f'{names(data, "val")[0]}.png'
+    write_mask(mask, np.full_like(read_mask(mask), 30))
+    message = problem(cfg, 'test')
+    assert str(mask) in message and 'values 30' in message
+    write_mask(mask, read_mask(mask)[:-3])
+    assert str(mask) in problem(cfg, 'test')
+    mask.unlink()
+    assert f'has no mask: {mask}' in problem(cfg, 'test')
 
 
 @pytest.mark.parametrize('content', [b'', b'not an image', None], ids=['empty', 'text', 'truncated'])

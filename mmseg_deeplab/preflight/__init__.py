@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..datasets.data_root import iter_datasets
-from .data import check_files, open_dataset
+from .data import check_files, check_pipelines, open_dataset
 from .errors import PreflightError
 from .keys import check_keys, check_options
 from .model import build, check_classes, check_single_image_batches
@@ -34,9 +34,12 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     check_keys(cfg)
     _check_checkpoints(cfg, mode)
+    if not cfg.get(f'{mode}_dataloader'):
+        raise PreflightError(f'{mode}ing needs a {mode}_dataloader')
     splits = ('train', 'val') if mode == 'train' else ('test',)
     opened = []
     for split in splits:
+        check_pipelines(cfg.get(f'{split}_dataloader'), f'{split}_dataloader')
         for dataset_cfg in iter_datasets(cfg.get(f'{split}_dataloader') or {}):
             dataset = open_dataset(dataset_cfg, split)
             if dataset is not None:
@@ -55,7 +58,7 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
 def _check_checkpoints(cfg: Config, mode: str) -> None:
     named = [('load_from', cfg.get('load_from'))]
     if mode == 'train':  # a test loads its checkpoint over whatever the parts were initialised from
-        named += list(_pretrained(cfg.model, 'model'))
+        named += list(_pretrained(cfg.get('model'), 'model'))
     for key, path in named:
         if isinstance(path, str) and '://' not in path and not Path(path).is_file():
             raise PreflightError(f"{key}: checkpoint '{path}' does not exist (from {Path.cwd()})")

@@ -1,17 +1,19 @@
 """Checks of the folders, files and masks that a config names."""
 
+import copy
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
-from .errors import PreflightError
+from .errors import PreflightError, reason
 
 SAMPLE_SIZE = 64
 SAY_AFTER = 3.0  # seconds of silence
@@ -39,12 +41,33 @@ def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
     try:
         dataset = DATASETS.build({**cfg, 'lazy_init': True, 'pipeline': []})
     except (ValueError, TypeError, OSError, AssertionError) as error:
-        raise PreflightError(f'{name}: {error}') from error
+        raise PreflightError(f'{name}: {reason(error)}') from error
     for key, folder in dataset.data_prefix.items():
         if folder and '://' not in str(folder) and not Path(folder).is_dir():
             beside = _beside(Path(folder))
             raise PreflightError(f"{name}.data_prefix.{key}: folder '{folder}' does not exist{beside}. {ANYWHERE}")
     return dataset
+
+
+def check_pipelines(value: object, path: str) -> None:
+    """Build each transform of the pipelines in a loader's config, at any depth.
+
+    Raises:
+        PreflightError: with the key of the transform that can't be built and its own reason.
+    """
+    if isinstance(value, (list, tuple)):
+        for i, child in enumerate(value):
+            check_pipelines(child, f'{path}.{i}')
+    elif isinstance(value, Mapping):
+        for key, child in value.items():
+            if key != 'pipeline':
+                check_pipelines(child, f'{path}.{key}')
+                continue
+            for i, step in enumerate(child or []):
+                try:
+                    Compose([copy.deepcopy(step)])  # as datasets do; TestTimeAug changes its config
+                except Exception as error:  # whatever it is, training would end with it
+                    raise PreflightError(f'{path}.pipeline.{i} ({_name(step)}): {reason(error)}') from error
 
 
 def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool) -> None:
@@ -64,7 +87,11 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
             f"{split}_dataloader.dataset: no images in '{images}' that end in '{dataset.img_suffix}': {listed}. "
             f'Check img_suffix, ann_file and data_prefix'
         )
-    loads = [TRANSFORMS.build(step) for step in _loading_steps(cfg.get('pipeline') or [])]
+    steps = []
+    for step in _loading_steps(cfg.get('pipeline') or []):
+        if step not in steps:
+            steps.append(step)
+    loads = [TRANSFORMS.build(step) for step in steps]
     wants_masks = any('Label' in type(step).__name__ or 'Annot' in type(step).__name__ for step in loads)
     folders = _Folders()
     for sample in samples:
@@ -116,12 +143,22 @@ def _problem(sample: dict, loads: list, classes: int, ignore_index: int) -> str 
     return None
 
 
-def _loading_steps(pipeline: list) -> Iterator[dict]:
+def _loading_steps(pipeline: Iterable) -> Iterator[dict]:
+    """Yield the steps that load an image or a mask, wherever they stand; what lies between may change sizes."""
     for step in pipeline:
-        kind = step.get('type')
-        if not (isinstance(kind, str) and kind.startswith('Load')):
-            return
-        yield step
+        if isinstance(step, (list, tuple)):
+            yield from _loading_steps(step)
+            continue
+        name = _name(step)
+        if name.startswith('Load'):
+            yield step
+        elif name == 'TestTimeAug':
+            yield from _loading_steps(step.get('transforms') or [])
+
+
+def _name(step: object) -> str:
+    kind = step.get('type') if isinstance(step, Mapping) else step
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
 
 
 def _with_progress(results: Iterable, number: int, total: int, split: str) -> Iterator:

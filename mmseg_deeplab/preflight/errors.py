@@ -1,11 +1,19 @@
-"""What preflight raises and how it suggests a name."""
+"""What preflight raises, how it suggests a name, and how it passes on another's error."""
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class PreflightError(ValueError):
     """A config, or the data that it names, can not be run; the message says what, where and what to do."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, or the line that raised it where it says nothing, as a bare assert does."""
+    if isinstance(error, KeyError):  # MMEngine puts its whole arguments into further lines
+        return f'KeyError: {str(error.args[0]).splitlines()[0]}' if error.args else 'KeyError'
+    return str(error) or f'{type(error).__name__}: {traceback.extract_tb(error.__traceback__)[-1].line}'
 
 
 def suggestion(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:

@@ -1,7 +1,8 @@
 """Checks of the network, built without memory or arithmetic on PyTorch's meta device where that is possible."""
 
 import copy
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 
 import torch
 from mmengine.config import Config
@@ -10,7 +11,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-from .errors import PreflightError
+from .errors import PreflightError, reason
 
 DEFAULT_SIZE = (513, 513)
 
@@ -22,7 +23,12 @@ def build(cfg: Config) -> nn.Module:
         PreflightError: the config's model can not be built, with the reason that its classes give.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    model = copy.deepcopy(cfg.model.get('module', cfg.model))
+    _check_group(cfg.get('model'), 'model')
+    given = cfg.model.get('module', cfg.model)
+    for key in ('backbone', 'decode_head'):
+        if key in given and not isinstance(given[key], list):  # a cascade has a list of heads
+            _check_group(given[key], f'model.{key}')
+    model = copy.deepcopy(given)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     try:
@@ -31,8 +37,37 @@ def build(cfg: Config) -> nn.Module:
                 return MODELS.build(copy.deepcopy(model))
         except (NotImplementedError, RuntimeError):  # asks for values, which the meta device has not
             return MODELS.build(model)
-    except (ValueError, TypeError, KeyError, AssertionError) as error:
-        raise PreflightError(f'config key model: {error}') from error
+    except Exception as error:  # whatever it is, the run would end with it
+        raise PreflightError(f'{_place(error, given)} can not be built: {reason(error)}') from error
+
+
+def _check_group(part: object, key: str) -> None:
+    if not (isinstance(part, Mapping) and 'type' in part):
+        raise PreflightError(f'config key {key} is {part!r}, but it needs a group of settings with a type')
+
+
+def _place(error: Exception, model: Mapping) -> str:
+    """Return key and class of the innermost part of the network that was being built when an error came."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        part = frame.f_locals.get('self')
+        keys = [key for key, kind in _types(model, 'model') if isinstance(part, nn.Module) and type(part) is kind]
+        if keys:
+            return f'{" or ".join(keys)} ({type(part).__name__})'
+    return 'model'
+
+
+def _types(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """Yield the key of each dict with a type, and its class."""
+    if isinstance(value, Mapping):
+        if 'type' in value:
+            yield path, MODELS.get(value['type']) if isinstance(value['type'], str) else value['type']
+        value = value.items()
+    elif isinstance(value, (list, tuple)):
+        value = enumerate(value)
+    else:
+        return
+    for key, child in value:
+        yield from _types(child, f'{path}.{key}')
 
 
 def heads(model: nn.Module) -> dict[str, nn.Module]:
