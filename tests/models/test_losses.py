@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_deeplab.models import SegCrossEntropy
+from mmseg_deeplab.models import DeepLabV3Head, SegCrossEntropy
 
 
 def _case() -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,3 +58,12 @@ def test_a_batch_without_labels_gives_zero_and_zero_gradient(class_weight):
 def test_a_wrong_number_of_class_weights_is_refused():
     with pytest.raises(ValueError, match='class_weight has 3 entries, but there are 4 classes'):
         SegCrossEntropy([1.0, 1.0, 1.0])(*_case())
+
+
+def test_a_head_knows_how_many_class_weights_it_needs():
+    """Before the first step, not in it."""
+    good, bad = (dict(type='SegCrossEntropy', class_weight=[1.0] * count) for count in (3, 2))
+    DeepLabV3Head(4, 3, channels=8, rates=(), loss_decode=[good, dict(good, loss_name='loss_b')])
+    for losses in (bad, [good, bad]):
+        with pytest.raises(ValueError, match='class_weight has 2 entries, but there are 3 classes'):
+            DeepLabV3Head(4, 3, channels=8, rates=(), loss_decode=losses)

@@ -3,7 +3,7 @@
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 LABEL_STRIDES = (4, 8, 16, 32)
 """Strides of logits that can be compared with labels without a resize: every 4th, 8th, ... pixel is taken."""
@@ -50,6 +50,12 @@ class DeepLabHead(BaseDecodeHead):
         super().__init__(in_channels, channels, num_classes=num_classes, align_corners=align_corners, **kwargs)
         self.output_stride = output_stride
         self.upsample_logits = upsample_logits
+        for loss in self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]:
+            weight = getattr(loss, 'class_weight', None)
+            if weight is not None and len(weight) != self.out_channels:
+                raise ValueError(
+                    f'loss_decode.class_weight has {len(weight)} entries, but there are {self.out_channels} classes'
+                )
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Loss and accuracy of logits (N, C, h, w) against the labels of the samples."""
