@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
-    for dataset in iter_datasets(cfg[f'{args.split}_dataloader']):
+    for dataset in iter_datasets(cfg.get(f'{args.split}_dataloader') or {}):
         open_dataset(dataset, args.split)
     print(browse(cfg, args.out, args.split, args.count, args.seed))
     print(f'pictures: {args.out}')

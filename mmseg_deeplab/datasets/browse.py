@@ -21,7 +21,12 @@ def browse(cfg: Config, out_dir: str | Path, split: str = 'train', count: int = 
     A sample goes through the dataset's pipeline and the model's data preprocessor (as in training for 'train'), and
     its normalisation is undone: padding, channel order and crops are what the network gets. Returns a table of the
     classes' share of the pixels and of the images.
+
+    Raises:
+        ValueError: If the config has no data of that split.
     """
+    if not cfg.get(f'{split}_dataloader'):
+        raise ValueError(f'the config has no {split}_dataloader: there is nothing of that split to draw')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
         samples = _samples(cfg, dataset, split == 'train', count, seed)

@@ -89,7 +89,7 @@ def load_test_config(args: Namespace) -> Config:
     if args.crf_backend is not None and args.crf is None:
         raise ValueError("--crf-backend chooses the backend of --crf; give --crf too, or set the config's hook")
     if args.crf is not None:
-        configured = [hook for hook in configured if hook['type'] not in ('DenseCRFHook', DenseCRFHook)]
+        configured = [hook for hook in configured if hook.get('type') not in ('DenseCRFHook', DenseCRFHook)]
         backend = {} if args.crf_backend is None else dict(backend=args.crf_backend)
         hooks.append(dict(type='DenseCRFHook', **{**load_preset(args.crf), **backend}))
     if args.show_dir is not None:

@@ -52,3 +52,8 @@ def test_config_to_convert_for(error_of):
 def test_data_that_is_not_there(error_of, tmp_path, tool, arguments, split):
     message = error_of(tool, *arguments, '--data-root', str(tmp_path))
     assert message.startswith(f'error: {split}_dataloader.dataset') and '--data-root DIR' in message
+
+
+def test_browsing_a_split_that_the_config_lacks(error_of):
+    message = error_of('browse_dataset.py', CONFIG, '--cfg-options', 'train_dataloader=None')
+    assert message.startswith('error: the config has no train_dataloader')
