@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pickle
 import queue
@@ -20,6 +19,7 @@ import torch
 
 from .dense_crf import DenseCRF
 from .inputs import like, to_image, to_scores
+from .memory import keep_freed_memory
 
 # A worker is a fresh interpreter that imports this folder alone. Unlike multiprocessing's, it neither runs the main
 # script again (which would have to be guarded, and imports much more) nor inherits locks of the parent's threads, and
@@ -33,9 +33,6 @@ spec.loader.exec_module(package)
 from dense_crf_worker.pool import serve
 serve(parameters)
 """
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 class CRFPool:
@@ -155,12 +152,7 @@ def start_worker() -> None:
     """Set up a process of one thread that does nothing but refine images."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
-    # glibc hands freed blocks of many megabytes back to the system at once; to take them again, page by page, is 5 to
-    # 20 percent of the CRF's time. Other C libraries have no mallopt.
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
+    keep_freed_memory()
 
 
 def serve(parameters: dict) -> None:

@@ -15,6 +15,7 @@ from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from ..crf.memory import keep_freed_memory
 from ..datasets import ImageMaskFolder, set_data_root
 from ..models import DeepLab
 from ..preflight import check_options
@@ -109,6 +110,8 @@ def build_runner(cfg: Config) -> Runner:
 
 def run_tool(main: Callable[[], None]) -> None:
     """Call `main`; an error that this package explains ends the process with its message instead of a traceback."""
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     try:
         main()
         _close_process_group()
