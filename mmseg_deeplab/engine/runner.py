@@ -1,6 +1,7 @@
 """MMEngine's Runner with a console that a person can read and with distributed runs on the CPU."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,6 +60,12 @@ class DeepLabRunner(Runner):
             handler.addFilter(_is_news)
         self._mute()
         return logger
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        """Register the hooks; MMSegmentation's for pictures warns of being idle, which it is meant to be here."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'The draw is False')
+            super().register_hooks(*args, **kwargs)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call all hooks; before the first ones of a run, print the summary."""

@@ -99,6 +99,13 @@ def test_the_dense_crf_by_preset(tools, trained, tmp_path, capsys):
     assert {'mIoU', 'before_crf/mIoU'} <= scores(tmp_path).keys()
 
 
+def test_a_run_does_not_say_that_pictures_are_not_drawn(tools, trained, tmp_path, recwarn):
+    """MMSegmentation's hook for its own --show-dir is idle here, and --show-dir draws by another one."""
+    tools.call('test.py', trained.checkpoint, '--work-dir', tmp_path, '--show-dir', tmp_path / 'show')
+    assert len(list((tmp_path / 'show').glob('*.png'))) == 9
+    assert not [warning for warning in recwarn if 'NOT be visualized' in str(warning.message)]
+
+
 def test_mixed_precision_and_scaled_learning_rate(tools, tmp_path, capsys):
     tools.call('train.py', '--work-dir', tmp_path, '--amp', '--auto-scale-lr')
     printed = capsys.readouterr().out
