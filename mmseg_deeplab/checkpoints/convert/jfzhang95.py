@@ -36,9 +36,9 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     notes = ['Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8']
     if 'backbone.block1.skip.weight' in state:
         converted, dropped = apply_rules(_xception_rules(state), state, 'jfzhang95')
-        backbone = dict(type='AlignedXception', depth=65, variant='jfzhang95')
-        backbone.update(norm_cfg=dict(type='BN', eps=1e-5))
-        notes += [OS8_XCEPTION]
+        norm_cfg = dict(type='BN', eps=1e-5)
+        backbone = dict(type='AlignedXception', depth=65, variant='jfzhang95', norm_cfg=norm_cfg)
+        notes.append(OS8_XCEPTION)
     else:
         converted, dropped = apply_rules(RESNET, state, 'jfzhang95')
         backbone = resnet(converted, multi_grid=(1, 2, 4), strided_conv='3x3', rate_of_lost_stride='new')

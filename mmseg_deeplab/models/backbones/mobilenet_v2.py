@@ -11,8 +11,6 @@ from .base import DeepLabBackbone
 
 # expansion, channels, repeats, stride of the first (MobileNetV2, Table 2)
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-
-
 LOW_LEVELS = ('expansion', 'output')
 PADDINGS = ('symmetric', 'tensorflow', 'input')
 
