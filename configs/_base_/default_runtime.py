@@ -22,7 +22,8 @@ default_hooks = dict(
     fast_inference=dict(type='FastInferenceHook'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+# Without a name it gets the run's; with one, the next run of the same process writes to the first one's work dir.
+visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None

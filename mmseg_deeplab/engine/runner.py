@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ from .summary import summarize
 
 # Warnings of MMEngine about its own CheckpointHook, whatever the config.
 STALE_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+_runs_begun = Counter()  # by the second
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -33,6 +35,10 @@ class DeepLabRunner(Runner):
 
     On the CPU `--launcher pytorch` runs with gloo, where MMEngine calls CUDA whatever the backend: SyncBN becomes BN
     and the model is wrapped without device ids.
+
+    Runs that follow each other in one process, as in a notebook or a loop over configs, each have a logger, a message
+    hub, a visualizer and a log folder of their own. MMEngine finds these by names that end in the second of the start:
+    a second run within that second would print and write into the first one's files.
     """
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -40,6 +46,10 @@ class DeepLabRunner(Runner):
         if self._launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+        earlier = _runs_begun[self._timestamp]
+        _runs_begun[self._timestamp] += 1
+        if earlier:
+            self._timestamp += f'_{earlier}'
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to its device and wrap it for a distributed run."""

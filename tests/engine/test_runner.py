@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from mmcv.cnn import ConvModule
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS, OPTIM_WRAPPERS
@@ -114,6 +115,23 @@ def test_the_console_shows_warnings_before_the_summary_and_everything_after(tmp_
     file = next(tmp_path.glob('*/*.log')).read_text()
     assert all(text in file for text in ('System environment', 'before the summary', 'after the summary'))
     assert any(type(handler) is logging.StreamHandler for handler in runner.logger.handlers)
+
+
+def test_two_runs_of_one_process_and_second_write_to_their_own_work_dirs(repo, tmp_path, monkeypatch, capsys):
+    """Neither the console, the log file nor the scores of a second run may go where the first one's went."""
+    monkeypatch.setattr('mmengine.runner.runner.time.time', lambda: 1e9)
+    cfg = Config.fromfile(repo / 'configs' / '_base_' / 'default_runtime.py')
+    for name in ('first', 'second'):
+        cfg.update(model=nn.Conv2d(3, 4, 1), work_dir=str(tmp_path / name))
+        runner = DeepLabRunner.from_cfg(cfg)
+        runner.logger.warning(f'the {name} run')
+        runner.message_hub.update_info('run', name)
+        runner.visualizer.add_scalar('mIoU', 1.0)
+        assert capsys.readouterr().out.count('the ') == 1
+        log = next((tmp_path / name).glob('*/*.log')).read_text()
+        assert f'the {name} run' in log and log.count('the first run') == (name == 'first')
+        assert 'mIoU' in next((tmp_path / name).glob('*/vis_data/scalars.json')).read_text()
+    assert len(list(tmp_path.glob('first/*/*.log'))) == 1
 
 
 def raised(function, *arguments, **options) -> Exception:

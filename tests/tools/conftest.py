@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from mmseg.visualization import SegLocalVisualizer
 
 from mmseg_deeplab.datasets.demo import make_demo_dataset
 
@@ -49,7 +48,6 @@ def tools(repo, tmp_path_factory) -> SimpleNamespace:
 
     def call(tool: str, *arguments: object, **where) -> None:
         """Run a tool in this process, which spares the seconds of importing the stack."""
-        SegLocalVisualizer._instance_dict.clear()  # or it goes on writing the scores to the first call's work dir
         before = sys.argv
         sys.argv = command(tool, *arguments, **where)
         try:
