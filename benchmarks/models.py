@@ -17,6 +17,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -160,30 +161,22 @@ def resident_peak() -> int:
     return int(re.search(r'VmHWM:\s+(\d+)', Path('/proc/self/status').read_text())[1])
 
 
-def _peak_memory(
-    comparison: str, side: int, args: argparse.Namespace, training: bool, queue: multiprocessing.Queue
-) -> None:
-    step = make_step(comparison, side, args, training)
-    if args.device.startswith('cuda'):
+def _added_memory(device: str, build: Callable[..., Callable[[], None]], *arguments: object) -> float:
+    step = build(*arguments)
+    if device.startswith('cuda'):
         before = torch.cuda.memory_allocated()
         step()
-        queue.put((torch.cuda.max_memory_allocated() - before) / 2**20)
-    else:
-        Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak starts again from what is held now
-        before = resident_peak()
-        step()
-        queue.put((resident_peak() - before) / 2**10)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak starts again from what is held now
+    before = resident_peak()
+    step()
+    return (resident_peak() - before) / 2**10
 
 
-def peak_memory(comparison: str, side: int, args: argparse.Namespace, training: bool) -> float:
-    """MiB that one step adds to a fresh process with the model built."""
-    context = multiprocessing.get_context('spawn')
-    queue = context.Queue()
-    process = context.Process(target=_peak_memory, args=(comparison, side, args, training, queue))
-    process.start()
-    result = queue.get()
-    process.join()
-    return result
+def added_memory(device: str, build: Callable[..., Callable[[], None]], *arguments: object) -> float:
+    """MiB that one step of `build(*arguments)` adds to a fresh process with the model built."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        return pool.submit(_added_memory, device, build, *arguments).result()
 
 
 def main() -> None:
@@ -211,10 +204,10 @@ def main() -> None:
             del steps, step
             mine, their = times[0][1:], times[1][1:]
             ratios = [b / a for a, b in zip(mine, their, strict=True)]
-            memory = [peak_memory(comparison, side, args, training) for side in (0, 1)]
+            memory = [added_memory(args.device, make_step, comparison, side, args, training) for side in (0, 1)]
             print(
-                f'| {"training" if training else "test"} | {comparison} | {statistics.median(mine):.2f} '
-                f'| {statistics.median(their):.2f} | {statistics.median(ratios):.2f} '
+                f'| {"training" if training else "test"} | {comparison} | {statistics.median(mine):.3g} '
+                f'| {statistics.median(their):.3g} | {statistics.median(ratios):.2f} '
                 f'({min(ratios):.2f} - {max(ratios):.2f}) | {memory[1] / memory[0]:.2f} '
                 f'({memory[1]:.0f} / {memory[0]:.0f} MiB) |',
                 flush=True,

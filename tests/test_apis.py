@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
+from pretended_gpu import gpu
 from torch import nn
 
 from mmseg_deeplab.apis import init_model, segment
@@ -53,6 +54,13 @@ def test_the_crf_is_taken_for_one_call(saved, picture):
     plain = segment(model, picture)
     assert segment(model, picture, crf='v2_r101').shape == plain.shape
     np.testing.assert_array_equal(segment(model, picture), plain)
+
+
+def test_a_gpu_gives_the_labels_of_the_cpu(saved, picture):
+    wanted = segment(init_model(*saved, device='cpu'), picture, crf='fast')
+    with gpu():
+        labels = segment(init_model(*saved, device='cuda'), picture, crf='fast')
+    assert isinstance(labels, np.ndarray) and (labels == wanted).mean() > 0.99
 
 
 def test_mistakes_are_explained(saved, picture, tmp_path):

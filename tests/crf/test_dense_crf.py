@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from crf_helpers import PARAMETERS, make_image, make_probabilities
+from pretended_gpu import gpu
 
 from mmseg_deeplab.crf import DenseCRF, mean_field, pydensecrf
 from mmseg_deeplab.crf.kernels import Kernel
@@ -323,13 +324,14 @@ def test_pruning_takes_vectors():
     np.testing.assert_allclose(vector, DenseCRF(prune=0.05)(IMAGE, PROBABILITIES), atol=1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_gpu_gives_the_answer_of_the_cpu():
     images = [make_image(60, 70), make_image(45, 51)]
     scores = [torch.from_numpy(make_probabilities(21, *image.shape[:2])) for image in images]
     crf = DenseCRF()
-    on_gpu = crf(images, [p.cuda() for p in scores])
-    for q, again, wanted in zip(on_gpu, crf(images, [p.cuda() for p in scores]), crf(images, scores), strict=True):
-        assert q.is_cuda
-        assert torch.equal(q, again)
-        assert (abs(q.cpu() - wanted) > 1e-3).float().mean() < 0.01
+    with gpu():
+        moved = [p.to('cuda') for p in scores]
+        on_gpu, repeated = crf(images, moved), crf(images, moved)
+        assert all(q.is_cuda and torch.equal(q, again) for q, again in zip(on_gpu, repeated, strict=True))
+        on_gpu = [q.cpu() for q in on_gpu]
+    for q, wanted in zip(on_gpu, crf(images, scores), strict=True):
+        assert (abs(q - wanted) > 1e-3).float().mean() < 0.01
