@@ -56,6 +56,7 @@ def server(tmp_path, monkeypatch):
             pass
 
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=tmp_path)) as httpd:
         threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True).start()
         yield f'http://127.0.0.1:{httpd.server_port}'
