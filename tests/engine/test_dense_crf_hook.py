@@ -22,8 +22,9 @@ from mmseg.registry import MODELS
 from PIL import Image
 from torch import nn
 
-from mmseg_deeplab.crf import DenseCRF
+from mmseg_deeplab.crf import CRFPool, DenseCRF
 from mmseg_deeplab.engine import DeepLabRunner
+from mmseg_deeplab.engine.hooks import dense_crf
 from mmseg_deeplab.engine.hooks.dense_crf import PRESETS, DenseCRFHook, attach, load_preset
 from mmseg_deeplab.engine.launch import load_test_config
 from mmseg_deeplab.models import DeepLab, DeepLabTTA
@@ -196,6 +197,15 @@ def test_metrics_and_hooks_get_what_the_reference_computes(folder, tmp_path, wor
     for (path, maps), (_, [(hook_path, label)]) in zip(seen, watcher.seen, strict=True):
         assert path == hook_path and torch.equal(maps['pred_sem_seg'], label)
     assert 'test_step' not in vars(model) and 'run_iter' not in vars(runner.test_loop) and hook._pool is None
+
+
+def test_there_are_no_more_workers_than_images(folder, tmp_path, monkeypatch):
+    """On a machine of many cores each would take seconds and memory to begin, and then have nothing to do."""
+    begun = []
+    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
+    monkeypatch.setattr(dense_crf, 'CRFPool', lambda crf, workers: begun.append(workers) or CRFPool(crf, 1))
+    make_runner(make_model(), make_dataset(folder), tmp_path, [DenseCRFHook(**VALUES)]).test()
+    assert begun == [5]
 
 
 def test_deeplab_keeps_its_logits_only_while_they_are_needed(folder, tmp_path):

@@ -89,7 +89,9 @@ class DenseCRFHook(Hook):
         if 'run_iter' in vars(loop):
             raise ValueError('two DenseCRFHooks for one loop: keep one in custom_hooks')
         on_gpu = self.crf.backend != 'pydensecrf' and any(p.is_cuda for p in runner.model.parameters())
-        workers = max(1, (os.cpu_count() or 1) // runner.world_size) if self.workers is None else self.workers
+        # No more than there are images: each worker takes the seconds and 200 MiB of a fresh interpreter.
+        cores = min((os.cpu_count() or 1) // runner.world_size, len(loop.dataloader.dataset))
+        workers = max(1, cores) if self.workers is None else self.workers
         if not self._pool and workers and not on_gpu:
             self._pool = CRFPool(self.crf, workers)
         restore_logits = keep_logits(runner.model)
