@@ -86,5 +86,6 @@ def test_forms_of_the_potts_model_agree():
     forms = [4, np.full(6, -4.0), 4 * (1 - np.eye(6))]
     for backend in ['torch', 'pydensecrf'] if is_installed() else ['torch']:
         number, vector, matrix = (DenseCRF(pos_w=w, bi_w=w, backend=backend)(image, probabilities) for w in forms)
-        np.testing.assert_allclose(vector, number, atol=1e-5)
-        np.testing.assert_allclose(matrix, number, atol=1e-5)
+        # A product with the matrix rounds as the processor's BLAS does; a wrong sign moves Q by more than a tenth.
+        np.testing.assert_allclose(vector, number, atol=1e-4)
+        np.testing.assert_allclose(matrix, number, atol=1e-4)
