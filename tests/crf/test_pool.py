@@ -94,7 +94,7 @@ def test_workers_end_with_a_killed_parent():
     worker = int(parent.stdout.readline())
     parent.kill()
     try:
-        parent.communicate(timeout=60)
+        parent.communicate(timeout=300)
     except subprocess.TimeoutExpired:
         os.kill(worker, signal.SIGKILL)
         pytest.fail(f'worker {worker} is still there')

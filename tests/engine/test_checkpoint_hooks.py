@@ -53,7 +53,7 @@ def test_killed_training_can_always_be_resumed(tmp_path, repo):
     reached = 0
     for attempt in range(3):
         with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 300
             while newest_number(tmp_path) < reached + 3 and run.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             time.sleep(random.Random(attempt).random() * 0.1)

@@ -343,9 +343,9 @@ def test_two_processes_give_the_results_of_one(folder, tmp_path, monkeypatch):
     processes = [context.Process(target=work, args=(rank,)) for rank in (0, 1)]
     for process in processes:
         process.start()
-    assert [queue.get(timeout=60) for _ in processes] == [(alone, 'MMDistributedDataParallel')] * 2
+    assert [queue.get(timeout=300) for _ in processes] == [(alone, 'MMDistributedDataParallel')] * 2
     for process in processes:
-        process.join(60)
+        process.join(300)
 
 
 def test_inference_on_files_and_arrays_shares_the_code(folder):

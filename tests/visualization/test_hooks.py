@@ -113,9 +113,9 @@ def test_two_processes_give_the_numbers_and_files_of_one(run_test, tmp_path, mon
     processes = [multiprocessing.get_context('fork').Process(target=work, args=(rank,)) for rank in (0, 1)]
     for process in processes:
         process.start()
-    answers = [queue.get(timeout=60) for _ in processes]
+    answers = [queue.get(timeout=300) for _ in processes]
     for process in processes:
-        process.join(60)
+        process.join(300)
         assert process.exitcode == 0
     assert [(metrics, count) for _, metrics, count in answers] == [(alone, 5)] * 2
     assert sorted(file.name for file in (tmp_path / 'show').iterdir()) == [f'shape_{k}.png' for k in range(5)]
