@@ -54,6 +54,7 @@ def test_convolutions_keep_the_size(kernel, rate):
 
 
 def test_dropout_follows_the_projection_in_training_only():
+    torch.manual_seed(0)
     aspp = randomize(ASPP(4, 8, (2,), dropout_ratio=0.5))
     x = torch.randn(2, 4, 9, 9)
     assert isinstance(aspp.dropout, nn.Dropout)
