@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -32,6 +33,7 @@ def make_step(path: Path, batch: int, device: str) -> Callable[[], None]:
         keep_freed_memory()  # as the tools do
     cfg = Config.fromfile(path)
     init_default_scope('mmseg')
+    MMLogger.get_instance('training_step', log_level='WARNING')
     torch.manual_seed(0)
     cfg.model.backbone.init_cfg = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device).train()
