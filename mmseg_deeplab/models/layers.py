@@ -28,9 +28,12 @@ def conv_bn_relu(
 def separable_conv_bn_relu(
     in_channels: int, out_channels: int, kernel_size: int, rate: int = 1, norm_cfg: dict | None = None
 ) -> DepthwiseSeparableConvModule:
-    """Depthwise convolution, batch norm, ReLU, 1x1 convolution, batch norm, ReLU (v3+, section 3.1)."""
+    """Depthwise convolution, batch norm, ReLU, 1x1 convolution, batch norm, ReLU (v3+, section 3.1).
+
+    The initial weights are the TensorFlow release's: normal, cut off at two standard deviations of 0.33 and 0.06.
+    """
     padding = rate * (kernel_size - 1) // 2
-    return DepthwiseSeparableConvModule(
+    block = DepthwiseSeparableConvModule(
         in_channels,
         out_channels,
         kernel_size,
@@ -38,6 +41,9 @@ def separable_conv_bn_relu(
         dilation=rate,
         norm_cfg=norm_cfg or dict(type='BN'),
     )
+    for layer, std in ((block.depthwise_conv, 0.33), (block.pointwise_conv, 0.06)):
+        nn.init.trunc_normal_(layer.conv.weight, std=std, a=-2 * std, b=2 * std)
+    return block
 
 
 class ASPP(nn.Module):

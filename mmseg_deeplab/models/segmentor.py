@@ -1,8 +1,11 @@
 """The segmentor that hands one output stride to backbone and head."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
+import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
@@ -28,11 +31,16 @@ class DeepLab(EncoderDecoder):
     strides are its own, goes under a DeepLab head in an `EncoderDecoder`, with the head's `output_stride`,
     `in_channels` and `low_level_channels` stated.
 
+    At test time images are padded right and bottom with the mean to k * output_stride + 1 pixels if the head puts
+    corners on corners, as the releases pad theirs (513, 1025 x 2049): on other sizes the corners of features and
+    pixels differ, and logits are moved by up to output_stride - 1 pixels.
+
     Args:
         backbone: Config of a DeepLab backbone.
         decode_head: Config of a head.
         output_stride: Input size divided by the size of the coarsest features.
-        norm_cfg: Normalisation of backbone and head, where their configs don't state one.
+        norm_cfg: Normalisation of backbone and head, where their configs don't state one; one without a `type` there
+            changes what it states.
         frozen_bn: Parts whose batch norm keeps its statistics in training, of 'backbone' and 'decode_head'. v2 freezes
             the backbone's; the second phase of v3 both (v3, section 4).
         frozen_bn_affine: Whether scale and shift of those are frozen too, as v2 and the text of v3 have it; the
@@ -84,9 +92,11 @@ class DeepLab(EncoderDecoder):
 
     def _fill(self, cfg: dict, **values) -> dict:
         """Add to a part's config what it does not state."""
+        values.update(cfg)
         if self.norm_cfg is not None:
-            values['norm_cfg'] = self.norm_cfg
-        return {**values, **cfg}
+            own = cfg.get('norm_cfg', {})
+            values['norm_cfg'] = own if own is None or 'type' in own else {**self.norm_cfg, **own}
+        return values
 
     def _init_decode_head(self, decode_head: dict) -> None:
         head_type = MODELS.get(decode_head['type'])
@@ -149,11 +159,20 @@ class DeepLab(EncoderDecoder):
         """Map images (N, 3, H, W) to the head's logits, the maximum over the scales of the input."""
         return self._fuse(self._scale_logits(inputs))
 
+    def _pad_to_grid(self, inputs: Tensor) -> Tensor:
+        """Pad normalised images (N, 3, H, W) so that every scale of them has corners on corners of its features."""
+        if not self.align_corners:
+            return inputs
+        step = self.output_stride * math.lcm(
+            *(Fraction(s).limit_denominator(8).denominator for s in self.multi_scale_inputs)
+        )
+        below, right = (-(side - 1) % step for side in inputs.shape[2:])
+        return F.pad(inputs, (0, right, 0, below))
+
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits of images (N, 3, H, W) at their size."""
-        if len(self.multi_scale_inputs) == 1:
-            return super().encode_decode(inputs, batch_img_metas)
-        return self.decode_head.predict_by_feat(self._forward(inputs), batch_img_metas)
+        padded = self._pad_to_grid(inputs)
+        return self._zoom(self._forward(padded), padded.shape[2:])[..., : inputs.shape[2], : inputs.shape[3]]
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of a batch; with multi-scale inputs the sum of those of the maximum and of each scale.
@@ -179,23 +198,25 @@ class DeepLab(EncoderDecoder):
         lean = not self.keep_seg_logits and self.out_channels > 1 and self.test_cfg.get('mode', 'whole') == 'whole'
         if data_samples is None or not lean:
             return super().predict(inputs, data_samples)
-        for logits, sample in zip(self._forward(inputs).split(1), data_samples, strict=True):
-            sample.pred_sem_seg = PixelData(data=self._label_map(logits, inputs.shape[2:], sample.metainfo))
+        padded = self._pad_to_grid(inputs)
+        for logits, sample in zip(self._forward(padded).split(1), data_samples, strict=True):
+            label = self._label_map(logits, padded.shape[2:], inputs.shape[2:], sample.metainfo)
+            sample.pred_sem_seg = PixelData(data=label)
         return data_samples
 
-    def _label_map(self, logits: Tensor, input_size: Sequence[int], meta: dict) -> Tensor:
+    def _label_map(self, logits: Tensor, padded_size: Sequence[int], size: Sequence[int], meta: dict) -> Tensor:
         """Upsample logits (1, C, h, w) and take the best class; the same steps as `postprocess_result`, in chunks."""
         left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
-        height, width = input_size
+        height, width = size
         best = label = None
         for start in range(0, logits.shape[1], CLASSES_AT_ONCE):
             part = logits[:, start : start + CLASSES_AT_ONCE]
-            part = resize(part, input_size, mode='bilinear', align_corners=self.align_corners)
+            part = self._zoom(part, padded_size)
             part = part[..., top : height - bottom, left : width - right]
             if meta.get('flip'):
                 part = part.flip(3 if meta['flip_direction'] == 'horizontal' else 2)
             if part.shape[2:] != tuple(meta['ori_shape'][:2]):
-                part = resize(part, meta['ori_shape'][:2], mode='bilinear', align_corners=self.align_corners)
+                part = self._zoom(part, meta['ori_shape'][:2])
             value, index = part.max(dim=1)
             index = (index + start).to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
             if best is None:

@@ -1,6 +1,7 @@
 """DeepLab: one output stride, frozen batch norm, and predictions that are MMSegmentation's with less memory."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -61,7 +62,9 @@ def test_the_whole_network_predicts_what_mmsegmentation_would(backbone, head):
     meta = dict(ori_shape=(80, 111), img_shape=(60, 90), pad_shape=(65, 97), img_padding_size=(0, 7, 0, 5))
     with torch.no_grad():
         mine = model.predict(inputs, _samples(meta, meta))
+        model.encode_decode = partial(EncoderDecoder.encode_decode, model)
         stock = EncoderDecoder.predict(model, inputs, _samples(meta, meta))
+        del model.encode_decode
         model.keep_seg_logits = True
         kept = model.predict(inputs, _samples(meta, meta))
     for lean, theirs, full in zip(mine, stock, kept, strict=True):
@@ -70,6 +73,29 @@ def test_the_whole_network_predicts_what_mmsegmentation_would(backbone, head):
         assert full.seg_logits.data.shape == (11, 80, 111)
         torch.testing.assert_close(full.seg_logits.data, theirs.seg_logits.data)
         torch.testing.assert_close(full.pred_sem_seg.data, theirs.pred_sem_seg.data)
+
+
+def test_logits_stay_on_the_pixels_that_they_were_computed_for():
+    """A network that copies every 16th pixel gives a ramp back as it was, on sizes that are not 16 k + 1, too."""
+    model = segmentor(MOBILENET, V3)
+    model._forward = lambda inputs, *_: inputs[..., ::16, ::16]
+    y, x = torch.meshgrid(torch.arange(60.0), torch.arange(90.0), indexing='ij')
+    ramps = torch.stack([x, y, torch.full_like(x, 40.5)])[None]
+    logits = model.encode_decode(ramps, [])
+    assert logits.shape == ramps.shape
+    torch.testing.assert_close(logits[..., :49, :81], ramps[..., :49, :81])  # the next copied pixels are padding
+    (sample,) = model.predict(ramps, _samples(dict(ori_shape=(60, 90), img_shape=(60, 90))))
+    assert torch.equal(sample.pred_sem_seg.data[0, :49, :81], ramps[0, :, :49, :81].argmax(0).to(torch.uint8))
+
+
+def test_test_images_are_padded_where_corners_are_put_on_corners():
+    image = torch.ones(1, 3, 60, 90)
+    assert segmentor(MOBILENET, V3)._pad_to_grid(image).shape == (1, 3, 65, 97)
+    assert segmentor(MOBILENET, V3, output_stride=8)._pad_to_grid(image).shape == (1, 3, 65, 97)
+    assert segmentor(MOBILENET, V3, output_stride=32)._pad_to_grid(image[..., :66, :65]).shape == (1, 3, 65, 65)
+    assert segmentor(MOBILENET, dict(V3, align_corners=False))._pad_to_grid(image) is image
+    three_scales = segmentor(MOBILENET, V3, output_stride=8, multi_scale_inputs=(1.0, 0.75, 0.5))
+    assert three_scales._pad_to_grid(torch.ones(1, 3, 66, 97)).shape == (1, 3, 97, 97)  # 73 and 49 at the others
 
 
 def test_ties_go_to_the_first_class_as_in_argmax():
@@ -126,6 +152,16 @@ def test_one_output_stride_and_norm_for_backbone_and_head():
     assert model.backbone(torch.zeros(1, 3, 65, 65))[-1].shape[2:] == (9, 9)
     assert model.decode_head.output_stride == 8
     assert {(m.momentum, m.eps) for m in _norms(model)} == {(3e-4, 2e-5)}
+
+
+def test_a_part_changes_of_the_norm_what_it_states():
+    def norms(**head):
+        model = segmentor(MOBILENET, dict(V3, **head), norm_cfg=dict(type='BN', eps=1e-3, momentum=0.01))
+        return {(type(m).__name__, m.eps) for m in model.decode_head.modules() if 'Norm' in type(m).__name__}
+
+    assert norms() == {('BatchNorm2d', 1e-3)}
+    assert norms(norm_cfg=dict(eps=1e-5)) == {('BatchNorm2d', 1e-5)}
+    assert norms(norm_cfg=dict(type='GN', num_groups=2)) == {('GroupNorm', 1e-5)}
 
 
 def test_the_same_weights_fit_at_every_output_stride():

@@ -52,11 +52,11 @@ def test_a_single_channel_is_averaged_and_thresholded():
 def test_views_of_a_network_are_flipped_back_scaled_and_averaged():
     torch.manual_seed(0)
     tta = randomize(_tta()).eval()
-    image = torch.randn(3, 33, 49)
+    image = torch.randn(3, 65, 97)
     views = [
-        (image, dict(ori_shape=(33, 49), img_shape=(33, 49))),
-        (image.flip(2), dict(ori_shape=(33, 49), img_shape=(33, 49), flip=True, flip_direction='horizontal')),
-        (image[:, ::2, ::2], dict(ori_shape=(33, 49), img_shape=(17, 25))),
+        (image, dict(ori_shape=(65, 97), img_shape=(65, 97))),
+        (image.flip(2), dict(ori_shape=(65, 97), img_shape=(65, 97), flip=True, flip_direction='horizontal')),
+        (image[:, ::2, ::2], dict(ori_shape=(65, 97), img_shape=(33, 49))),
     ]
     data = dict(
         inputs=[view[None] for view, _ in views],
@@ -69,8 +69,8 @@ def test_views_of_a_network_are_flipped_back_scaled_and_averaged():
             logits = tta.module(view[None])
             logits = torch.nn.functional.interpolate(logits, view.shape[1:], mode='bilinear', align_corners=True)
             logits = logits.flip(3) if meta.get('flip') else logits
-            if view.shape[1:] != (33, 49):
-                logits = torch.nn.functional.interpolate(logits, (33, 49), mode='bilinear', align_corners=True)
+            if view.shape[1:] != (65, 97):
+                logits = torch.nn.functional.interpolate(logits, (65, 97), mode='bilinear', align_corners=True)
             total = total + logits.softmax(dim=1)[0]
     torch.testing.assert_close(merged.seg_logits.data.softmax(dim=0), total / 3)
     torch.testing.assert_close(merged.pred_sem_seg.data[0], total.argmax(dim=0))
