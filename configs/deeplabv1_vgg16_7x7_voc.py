@@ -11,3 +11,4 @@ model = dict(
     decode_head=dict(num_classes=_base_.num_classes, variant='7x7', init_cfg=None),
 )
 train_dataloader = dict(batch_size=20)
+auto_scale_lr = dict(base_batch_size=20)

@@ -12,3 +12,4 @@ model = dict(
 )
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(optimizer=dict(lr=0.01))  # its head has no batch norm
+auto_scale_lr = dict(base_batch_size=4)

@@ -6,7 +6,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=(641, 641))),
+    data_preprocessor=dict(mean=[104.5, 114.6, 120.6], size=_base_.crop_size, test_cfg=dict(size=(641, 641))),
     decode_head=dict(num_classes=_base_.num_classes),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -1,13 +1,13 @@
 # v2, PASCAL-Context val: VGG-16, 37.6 mIoU, 39.6 after the CRF.
 _base_ = [
-    '_base_/models/deeplabv1_vgg16.py',
+    '_base_/models/deeplabv2_vgg16.py',
     '_base_/datasets/pascal_context.py',
     '_base_/schedules/poly_20k.py',
     '_base_/default_runtime.py',
 ]
 model = dict(
     data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=(513, 513))),
-    decode_head=dict(num_classes=_base_.num_classes),
+    decode_head=dict(num_classes=_base_.num_classes, rates=(12,)),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 train_pipeline = [step for step in _base_.train_pipeline if step['type'] != 'RandomScale']

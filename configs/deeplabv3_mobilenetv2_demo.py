@@ -7,6 +7,7 @@ _base_ = [
 ]
 model = dict(
     norm_cfg=dict(momentum=0.1),
+    backbone=dict(init_cfg=None),
     data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
     decode_head=dict(num_classes=_base_.num_classes),
 )

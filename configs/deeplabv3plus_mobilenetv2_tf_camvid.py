@@ -4,5 +4,6 @@ _base_ = './deeplabv3plus_mobilenetv2_camvid.py'
 model = dict(
     norm_cfg=dict(eps=1e-3),
     data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    decode_head=dict(norm_cfg=dict(eps=1e-5)),
     backbone=dict(init_cfg=dict(checkpoint='pretrained/mobilenet_v2_imagenet.pth', prefix='backbone')),
 )

@@ -6,3 +6,4 @@ model = dict(
     decode_head=dict(variant='4x4', init_cfg=dict(checkpoint=first_phase)),
 )
 train_dataloader = dict(batch_size=20)
+auto_scale_lr = dict(base_batch_size=20)

@@ -3,3 +3,4 @@ _base_ = '../deeplabv1_vgg16_voc.py'
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False)]
 train_cfg = dict(max_iters=20000)
 train_dataloader = dict(batch_size=10)
+auto_scale_lr = dict(base_batch_size=10)

@@ -1,5 +1,5 @@
 # DeepLab v3 with MobileNetV2 as the TensorFlow release trained it: no atrous branch in ASPP, no decoder,
-# input scaled to [-1, 1].
+# input scaled to [-1, 1]. Starts from its ImageNet weights, converted: tools/convert_checkpoint.py --from tensorflow.
 model = dict(
     type='DeepLab',
     output_stride=16,
@@ -12,6 +12,9 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
     ),
-    backbone=dict(type='DeepLabMobileNetV2'),
-    decode_head=dict(type='DeepLabV3Head', rates=()),
+    backbone=dict(
+        type='DeepLabMobileNetV2',
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained/mobilenet_v2_imagenet.pth', prefix='backbone'),
+    ),
+    decode_head=dict(type='DeepLabV3Head', rates=(), norm_cfg=dict(eps=1e-5)),
 )

@@ -1,10 +1,10 @@
-# v3, section 4.1: poly 0.9 from 0.007, batch 16, 30k iterations; weight decay of the TensorFlow release for ResNets,
-# and none on depthwise weights.
+# v3, section 4.1: poly 0.9 from 0.007, batch 16, 30k iterations. TensorFlow release: weight decay (for ResNets) on the
+# weights of convolutions only, depthwise ones excepted; biases, which only the classifier has, learn twice as fast.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='DeepLabOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.007, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(depthwise_decay_mult=0),
+    paramwise_cfg=dict(bias_lr_mult=2, bias_decay_mult=0, norm_decay_mult=0, depthwise_decay_mult=0),
 )
 param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False)]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=3000)
