@@ -473,3 +473,55 @@ def test_a_sample_is_checked_unless_all_is_asked_for(cfg, data):
     write_mask(mask_of(data, 1), np.full_like(read_mask(mask_of(data, 1)), 99))
     check(cfg, 'train')
     assert str(mask_of(data, 1)) in problem(cfg, check_all=True)
+
+
+# ---- black and white masks -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def black_and_white(cfg, tmp_path) -> Config:
+    """Two classes whose masks were drawn with 0 and 255."""
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'masks').mkdir()
+    (tmp_path / 'classes.txt').write_text('ground, 0, 0, 0\nbuilding, 255, 255, 255\n')
+    for index in range(6):
+        write_mask(tmp_path / 'images' / f'{index}.png', np.zeros((40, 50, 3), np.uint8))
+        mask = np.zeros((40, 50), np.uint8)
+        mask[:20] = 255
+        write_mask(tmp_path / 'masks' / f'{index}.png', mask)
+    for split in ('train', 'val', 'test'):
+        pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
+        pipeline[1].num_classes = 2
+        cfg[f'{split}_dataloader'].dataset = dict(
+            type='ImageMaskFolder',
+            data_root=str(tmp_path),
+            split='val' if split == 'test' else split,
+            pipeline=pipeline,
+        )
+    cfg.model.decode_head.num_classes = 2
+    return cfg
+
+
+def test_masks_of_0_and_255_are_refused_and_the_advice_works(black_and_white, tmp_path):
+    """255 is void: a network that says ground everywhere would score 100."""
+    message = problem(black_and_white)
+    assert "masks' (5 of 5 read) hold only class 0 (ground) and 255 (void, not learnt)" in message
+    assert '2 classes' in message and "masks='colours'" in message and "'building, 255, 255, 255'" in message
+    for split in ('train', 'val'):
+        black_and_white[f'{split}_dataloader'].dataset.masks = 'colours'
+    check(black_and_white, 'train')
+
+
+def test_zero_reduced_by_mistake_is_named(black_and_white, tmp_path):
+    for path in (tmp_path / 'masks').iterdir():
+        write_mask(path, read_mask(path) // 255)
+    check(black_and_white, 'train')
+    for split in ('train', 'val'):
+        black_and_white[f'{split}_dataloader'].dataset.reduce_zero_label = True
+    assert 'reduce_zero_label=True makes 0 void' in problem(black_and_white)
+
+
+def test_masks_that_lack_a_class_pass_where_void_is_not_met(black_and_white, tmp_path):
+    for path in (tmp_path / 'masks').iterdir():
+        write_mask(path, np.zeros((40, 50), np.uint8))
+    check(black_and_white, 'train')

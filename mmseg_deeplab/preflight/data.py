@@ -77,7 +77,8 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
     set, or of all with `check_all`.
 
     Raises:
-        PreflightError: for the first file in the order of the dataset that can't be used.
+        PreflightError: for the first file in the order of the dataset that can't be used; or if no mask for training
+            shows a class but the first, while some show void (0 and 255 drawn as black and white).
     """
     samples = dataset.load_data_list()
     if not samples:
@@ -106,16 +107,33 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
     step = 1 if check_all else max(1, -(-len(samples) // SAMPLE_SIZE))
     chosen = samples[::step]
     classes = len(dataset.metainfo.get('classes') or ())
+    seen: set[int] = set()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        checks = pool.map(lambda sample: _problem(sample, loads, classes, dataset.ignore_index), chosen)
+        checks = pool.map(lambda sample: _problem(sample, loads, classes, dataset.ignore_index, seen), chosen)
         for problem in _with_progress(checks, len(chosen), len(samples), split):
             if problem:
                 pool.shutdown(cancel_futures=True)
                 raise PreflightError(f'{split}: {problem}')
+    if split == 'train' and classes > 1 and seen == {0, dataset.ignore_index}:
+        raise PreflightError(_only_void_beside_zero(dataset, len(chosen), len(samples)))
 
 
-def _problem(sample: dict, loads: list, classes: int, ignore_index: int) -> str | None:
-    """Load an image and its mask as training does; return what is wrong with them or None."""
+def _only_void_beside_zero(dataset: BaseSegDataset, number: int, total: int) -> str:
+    names, void = dataset.metainfo['classes'], dataset.ignore_index
+    cause = (
+        'reduce_zero_label=True makes 0 void and 1 the first class; is 0 a class here? Then set it to False'
+        if dataset.reduce_zero_label
+        else f"if {void} stands for a class, store it as 1, or use ImageMaskFolder with masks='colours' and a "
+        f"classes.txt of the lines '{names[0]}, 0, 0, 0' and '{names[1]}, {void}, {void}, {void}'"
+    )
+    return (
+        f"train: the masks in '{dataset.data_prefix.get('seg_map_path')}' ({number} of {total} read) hold only class "
+        f'0 ({names[0]}) and {void} (void, not learnt), but the dataset has {len(names)} classes: {cause}'
+    )
+
+
+def _problem(sample: dict, loads: list, classes: int, ignore_index: int, seen: set[int]) -> str | None:
+    """Load an image and its mask as training does; return what is wrong with them or None. `seen`: labels met."""
     results = dict(sample)
     files = f'image {sample["img_path"]}'
     try:
@@ -133,6 +151,7 @@ def _problem(sample: dict, loads: list, classes: int, ignore_index: int) -> str 
     if mask.shape != image.shape[:2]:
         return f'{files} is {mask.shape[1]} x {mask.shape[0]} pixels, its image {image.shape[1]} x {image.shape[0]}'
     values = np.unique(mask)
+    seen.update(values.tolist())
     wrong = values[(values >= classes) & (values != ignore_index)] if classes else []
     if len(wrong):
         shown = ', '.join(map(str, wrong[:10]))
