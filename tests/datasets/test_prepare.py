@@ -1,5 +1,7 @@
 """Each original's layout, small, through the preparation of its name: right indices, right lists, source untouched."""
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -368,8 +370,30 @@ class TestLabelme:
         with pytest.raises(ValueError, match=r"a\.json: label 'ruf' is not in the classes file: background, roof"):
             make('labelme', src, dst, classes=src / 'classes.txt')
         self.annotate(src, dict(label='wire', shape_type='line', points=[[0, 0], [1, 0]]))
-        with pytest.raises(ValueError, match="shape_type 'line' has no area"):
+        with pytest.raises(ValueError, match="shape_type 'line' is not filled; draw a polygon"):
             make('labelme', src, dst)
+
+    @pytest.mark.parametrize('names, index, elsewhere', [('roof', 0, 255), ('roof\nBackground', 0, 1)])
+    def test_pixels_of_no_shape_are_the_background_or_void(self, src, dst, names, index, elsewhere):
+        roof = dict(label='roof', shape_type='polygon', points=[[1, 1], [4, 1], [4, 3], [1, 3]])
+        self.annotate(src, roof, dict(label='_background_', shape_type='rectangle', points=[[4, 3], [4, 3]]))
+        put(src / 'classes.txt', names)
+        make('labelme', src, dst, classes=src / 'classes.txt')
+        expected = np.full((6, 8), elsewhere)
+        expected[1:4, 1:5] = index
+        expected[3, 4] = elsewhere
+        np.testing.assert_array_equal(read(dst / 'masks/day/a.png'), expected)
+
+    def test_masks_are_pasted_into_their_box(self, src, dst):
+        drawn = np.array([[1, 0, 1], [0, 1, 1]], np.uint8)
+        png = io.BytesIO()
+        Image.fromarray(drawn * 255).convert('1').save(png, 'PNG')
+        text = base64.b64encode(png.getvalue()).decode()
+        self.annotate(src, dict(label='roof', shape_type='mask', points=[[2, 3], [4, 4]], mask=text))
+        make('labelme', src, dst)
+        expected = np.zeros((6, 8), int)
+        expected[3:5, 2:5] = drawn
+        np.testing.assert_array_equal(read(dst / 'masks/day/a.png'), expected)
 
 
 def test_the_tool(src, dst, repo):

@@ -1,10 +1,13 @@
 """Polygons drawn with labelme to index masks, in the tree of ImageMaskFolder."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..classes_file import VOID_NAMES, Classes, read_classes
 from ..masks import write_classes
@@ -19,7 +22,8 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
     """Source: .json files of labelme beside their images, in any folders below `src`.
 
     Without a `classes` file the classes are the labels met, in alphabetical order after the background (0). Later
-    shapes cover earlier ones, as labelme draws them; shapes named __ignore__ or void become 255.
+    shapes cover earlier ones, as labelme draws them; shapes named __ignore__ or void become 255. So do pixels of no
+    shape if the `classes` file has no background.
     """
     files = sorted(src.rglob('*.json'))
     contents = {path: json.loads(path.read_text(encoding='utf-8')) for path in files}
@@ -42,12 +46,13 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
 
 
 def draw(path: Path, classes: Classes) -> np.ndarray:
-    """The mask of a labelme file, uint8 (H, W): the background's index (0 if it is no class) where nothing is drawn."""
+    """The mask of a labelme file, uint8 (H, W); where nothing is drawn, the background's index or, without one, 255."""
     content = json.loads(path.read_text(encoding='utf-8'))
     indices = {name: index for index, name in enumerate(classes.names)}
     indices |= dict.fromkeys(VOID, 255)
-    indices |= {name: next((indices[b] for b in BACKGROUND if b in indices), 0) for name in BACKGROUND}
-    mask = np.full((content['imageHeight'], content['imageWidth']), indices['background'], np.uint8)
+    background = next((i for i, name in enumerate(classes.names) if name.lower() in BACKGROUND), 255)
+    indices |= dict.fromkeys(BACKGROUND, background)
+    mask = np.full((content['imageHeight'], content['imageWidth']), background, np.uint8)
     for shape in content['shapes']:
         if shape['label'] not in indices:
             raise ValueError(f'label {shape["label"]!r} is not in the classes file: {", ".join(classes.names)}')
@@ -66,5 +71,11 @@ def _fill(mask: np.ndarray, shape: dict, index: int) -> None:
     elif kind == 'circle':  # centre and a point of the edge
         radius = int(round(np.hypot(*(points[1] - points[0]))))
         cv2.circle(mask, np.round(points[0]).astype(int).tolist(), radius, index, cv2.FILLED)
+    elif kind == 'mask':  # a PNG of the box whose first corner is the first point
+        with Image.open(io.BytesIO(base64.b64decode(shape['mask']))) as image:
+            drawn = np.array(image.convert('L')) > 0
+        x, y = points[0].astype(int)
+        box = mask[y : y + drawn.shape[0], x : x + drawn.shape[1]]
+        box[drawn[: box.shape[0], : box.shape[1]]] = index
     else:
-        raise ValueError(f'shape_type {kind!r} has no area; polygon, rectangle and circle are filled')
+        raise ValueError(f'shape_type {kind!r} is not filled; draw a polygon, rectangle, circle or mask')
