@@ -259,6 +259,23 @@ class TestCamVid:
         assert summary.unknown == {(1, 2, 3): 2} and '(1, 2, 3): 2 pixels' in str(summary)
         assert (dst / 'img_dir/val/b.png').is_file()
 
+    def test_the_originals_size_is_halved(self, src, dst):
+        """The config's crop holds a whole image of 480 x 360."""
+        pixels = np.random.default_rng(0).integers(0, 256, (720, 960, 3), np.uint8)
+        colours = np.zeros((720, 960, 3), np.uint8)
+        colours[100:300, 200:400] = (128, 128, 128)
+        put(src / '701_StillsRaw_full/a.png', pixels)
+        put(src / 'LabeledApproved_full/a_L.png', colours)
+        put(src / 'train.txt', 'a\n')
+        (dst / 'img_dir/train').mkdir(parents=True)
+        (dst / 'img_dir/train/a.png').symlink_to(src / '701_StillsRaw_full/a.png')
+        make('camvid', src, dst)
+        expected = np.full((360, 480), 255)
+        expected[50:150, 100:200] = 0
+        np.testing.assert_array_equal(read(dst / 'ann_dir/train/a.png'), expected)
+        means = pixels.reshape(360, 2, 480, 2, 3).mean((1, 3))
+        assert abs(read(dst / 'img_dir/train/a.png') - means).max() <= 0.5
+
     def test_segnets_folders(self, src, dst):
         put(src / 'CamVid/train/a.png', IMAGE)
         put(src / 'CamVid/trainannot/a.png', u8([[0, 10, 11]]))

@@ -3,15 +3,18 @@
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
+from PIL import Image
 
 from ..camvid import CamVidDataset
 from ..classes_file import Classes
-from ..masks import read_lines, read_mask
+from ..masks import read_lines, read_mask, write_atomic
 from .colour_masks import read_colours
 from .runner import Job, Plan, find
 
 CLASSES = CamVidDataset.METAINFO['classes']
+ORIGINAL_SIZE = (960, 720)  # width, height; SegNet's, on which results are published, is half of it
 # Colours of the original's label_colors.txt, gathered into the 11 classes of SegNet.
 COLOURS = {
     'sky': [(128, 128, 128)],  # Sky
@@ -40,6 +43,8 @@ def plan(src: Path, dst: Path) -> Plan:
 
     - the original: 701_StillsRaw_full, LabeledApproved_full (*_L.png) and train.txt, val.txt, test.txt;
     - one folder a split with its masks beside it: train and train_labels (colours, *_L.png) or trainannot (indices).
+
+    Images of the original's 960 x 720 pixels, and their masks, are halved.
     """
     try:
         items = _original(find(src, '701_StillsRaw_full', 'CamVid'))
@@ -47,9 +52,15 @@ def plan(src: Path, dst: Path) -> Plan:
         items = _split_folders(find(src, 'train', 'CamVid (701_StillsRaw_full, or train and trainannot)'))
     jobs, links = [], {}
     for split, image, mask in items:
-        make = read_segnet if mask.parent.name.endswith('annot') else read_original
-        jobs.append(Job(make, (mask,), dst / f'ann_dir/{split}/{image.stem}.png'))
-        links[dst / f'img_dir/{split}/{image.name}'] = image
+        output, new_image = dst / f'ann_dir/{split}/{image.stem}.png', dst / f'img_dir/{split}/{image.name}'
+        if mask.parent.name.endswith('annot'):
+            jobs.append(Job(read_segnet, (mask,), output))
+        elif image.is_file() and _size(image) == ORIGINAL_SIZE:
+            jobs.append(Job(halve, (mask, image, str(new_image)), output))
+            continue
+        else:
+            jobs.append(Job(read_original, (mask,), output))
+        links[new_image] = image
     return Plan(classes=CLASSES, jobs=jobs, links=links)
 
 
@@ -73,6 +84,21 @@ def _split_folders(root: Path) -> list[tuple[str, Path, Path]]:
             indices = root / f'{split}annot/{image.name}'
             items.append((split, image, indices if indices.is_file() else root / f'{split}_labels/{image.stem}_L.png'))
     return items
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def halve(mask: Path, image: Path, new_image: str) -> tuple[np.ndarray, Counter]:
+    """Write the image at half its size (means of 2 x 2 pixels); every second pixel of `read_original(mask)`."""
+    with Image.open(image) as file:
+        pixels = np.array(file.convert('RGB'))
+    half = Image.fromarray(cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+    write_atomic(Path(new_image), lambda file: half.save(file, format='PNG'))
+    indices, unknown = read_original(mask)
+    return indices[::2, ::2], unknown
 
 
 def read_segnet(path: Path) -> np.ndarray:
