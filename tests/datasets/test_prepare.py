@@ -232,14 +232,29 @@ class TestCocoStuff:
         np.testing.assert_array_equal(mask, [[0, 1, 171], [81, 80, 12]])
         assert (dst / 'images/test2014/b.jpg').is_file()
 
-    def test_164k(self, src, dst):
+    @pytest.mark.parametrize(
+        'images, maps',
+        [
+            ('.', 'stuffthingmaps_trainval2017'),
+            ('images', 'annotations'),
+            ('.', 'coco/annotations'),
+            ('images', '.'),
+            ('images', 'annotations/stuffthingmaps_trainval2017'),
+        ],
+    )
+    def test_164k(self, src, dst, images, maps):
         for split in ('train2017', 'val2017'):
-            put(src / f'{split}/a.jpg', IMAGE)
-            put(src / f'stuffthingmaps_trainval2017/{split}/a.png', u8([[255, 0, 181], [91, 89, 12]]))
+            put(src / images / f'{split}/a.jpg', IMAGE)
+            put(src / maps / f'{split}/a.png', u8([[255, 0, 181], [91, 89, 12]]))
         make('coco-stuff164k', src, dst)
         mask = read(dst / 'annotations/val2017/a_labelTrainIds.png')
         np.testing.assert_array_equal(mask, [[255, 0, 170], [80, 79, 11]])
         assert (dst / 'images/train2017/a.jpg').is_file()
+
+    def test_164k_without_maps(self, src, dst):
+        put(src / 'train2017/a.jpg', IMAGE)
+        with pytest.raises(FileNotFoundError, match='no maps of COCO-Stuff 164k below .*: unzip stuffthingmaps'):
+            make('coco-stuff164k', src, dst)
 
 
 class TestCamVid:

@@ -27,8 +27,11 @@ def plan_10k(src: Path, dst: Path) -> Plan:
 
 
 def plan_164k(src: Path, dst: Path) -> Plan:
-    """Source: train2017, val2017 (images) and stuffthingmaps_trainval2017 with train2017, val2017 (.png)."""
-    maps = find(src, 'stuffthingmaps_trainval2017', 'COCO-Stuff 164k') / 'stuffthingmaps_trainval2017'
+    """Source: train2017, val2017 with images (.jpg), and train2017, val2017 with maps (.png) in another folder.
+
+    The maps' folder is stuffthingmaps_trainval2017 or annotations, or the source itself where the images lie deeper.
+    """
+    maps = _maps(src)
     jobs, links = [], {}
     for split in ('train2017', 'val2017'):
         parent = find(src, f'{split}/{_first(maps / split)}.jpg', f'COCO {split} images')
@@ -37,6 +40,20 @@ def plan_164k(src: Path, dst: Path) -> Plan:
             output = dst / f'annotations/{split}/{path.stem}_labelTrainIds.png'
             jobs.append(Job(read_164k, (path,), output))
     return Plan(classes=CLASSES, jobs=jobs, links=links)
+
+
+def _maps(src: Path) -> Path:
+    for name in ('stuffthingmaps_trainval2017', 'annotations', '.'):
+        try:
+            folder = find(src, f'{name}/train2017', 'COCO-Stuff 164k') / name
+        except FileNotFoundError:
+            continue
+        if any((folder / 'train2017').glob('*.png')):
+            return folder
+    raise FileNotFoundError(
+        f'no maps of COCO-Stuff 164k below {src}: unzip stuffthingmaps_trainval2017.zip there, so that '
+        'stuffthingmaps_trainval2017/train2017 or annotations/train2017 holds .png files'
+    )
 
 
 def _first(folder: Path) -> str:
