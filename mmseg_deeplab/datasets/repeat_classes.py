@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch.utils.data
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS
 
@@ -23,7 +24,7 @@ class RepeatClasses(torch.utils.data.Dataset):
 
     DeepLab v3 duplicates the images with bicycle, chair, table, potted plant and sofa (1706.05587, section 4.1,
     'bootstrapping'). The masks are scanned once; what they hold is kept in the user's cache folder, under a key made
-    of the masks' names, sizes and times.
+    of the masks' names, sizes and times and of what their values or colours mean.
 
     Args:
         dataset: a dataset or its config.
@@ -76,9 +77,11 @@ def class_presence(dataset: BaseDataset) -> np.ndarray:
     """Which of the label values 0..255 each image of the dataset holds, bool (images, 256); cached."""
     items = [dataset.get_data_info(index) for index in range(len(dataset))]
     cache = _cache_file(items)
-    if cache.is_file():
+    try:
         return np.unpackbits(np.load(cache), axis=1).astype(bool)
-    load = LoadLabels(num_classes=256)
+    except (OSError, ValueError):  # there is none, or it cannot be read
+        pass
+    load = LoadLabels(num_classes=255)
     bar = ProgressBar(len(items))
     presence = np.zeros((len(items), 256), bool)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -86,7 +89,10 @@ def class_presence(dataset: BaseDataset) -> np.ndarray:
             presence[index, np.unique(item['gt_seg_map'])] = True
             bar.update()
     print()
-    write_atomic(cache, lambda file: np.save(file, np.packbits(presence, axis=1)))
+    try:
+        write_atomic(cache, lambda file: np.save(file, np.packbits(presence, axis=1)))
+    except OSError as error:
+        print_log(f'{error}: the masks will be scanned anew next time; set XDG_CACHE_HOME to a folder to write to')
     return presence
 
 
@@ -95,6 +101,6 @@ def _cache_file(items: list[dict]) -> Path:
     for item in items:
         stat = os.stat(item['seg_map_path'])
         entry = [item['seg_map_path'], stat.st_size, stat.st_mtime_ns, item['reduce_zero_label'], item['label_map']]
-        digest.update(json.dumps(entry).encode())
+        digest.update(f'{json.dumps(entry)}{item.get("mask_colours")}'.encode())
     root = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     return root / 'mmseg_deeplab' / f'classes_{digest.hexdigest()[:24]}.npy'

@@ -54,3 +54,25 @@ def test_scan_is_cached_until_a_mask_changes(root, monkeypatch):
 def test_unknown_class(root):
     with pytest.raises(ValueError, match=r"classes=\['table'\] are not in the dataset; it has \('background'"):
         RepeatClasses(dataset(root), ('table',))
+
+
+def test_other_colours_of_the_classes_are_another_scan(root):
+    for folder in ('images', 'masks2'):
+        (root / folder).mkdir()
+    Image.new('RGB', (4, 4)).save(root / 'images/a.png')
+    Image.new('RGB', (4, 4), (0, 0, 9)).save(root / 'masks2/a.png')
+    prefix = dict(img_path='images', seg_map_path='masks2')
+    folder = dict(type='ImageMaskFolder', data_root=str(root), data_prefix=prefix, masks='colours')
+    (root / 'classes.txt').write_text('sky, 0, 0, 9\nroad, 9, 0, 0\n')
+    assert len(RepeatClasses(folder, ('sky',))) == 2
+    (root / 'classes.txt').write_text('road, 9, 0, 0\nsky, 0, 0, 9\n')
+    assert len(RepeatClasses(folder, ('sky',))) == 2
+    (root / 'classes.txt').write_text('sky, 9, 0, 0\nroad, 0, 0, 9\n')
+    assert len(RepeatClasses(folder, ('sky',))) == 1
+
+
+def test_without_a_cache_folder_the_masks_are_scanned_each_time(root, monkeypatch):
+    (root / 'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(root / 'file'))
+    for _ in range(2):
+        assert occurrences(RepeatClasses(dataset(root), ('chair',))) == dict(a=2, b=1, c=1, d=1)
