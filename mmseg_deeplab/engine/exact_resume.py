@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_dist_info, get_rank, sync_random_seed
 from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmseg.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -100,9 +100,20 @@ class ExactResumeHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Move the sampler to the iteration that comes next."""
+        """Move the sampler to the iteration that comes next.
+
+        Raises:
+            ValueError: If the loop or the resumed schedule can't reach the end of the training.
+        """
         loop = runner.train_loop
         sampler = loop.dataloader.sampler
+        if isinstance(sampler, ResumableSampler) and isinstance(loop, EpochBasedTrainLoop):
+            raise ValueError(
+                'ResumableSampler has no end, so that no epoch of an EpochBasedTrainLoop has one: use '
+                "train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True), or train by iterations"
+            )
+        if runner.iter > 0:
+            _check_schedule(runner)
         if not (isinstance(sampler, ResumableSampler) and isinstance(loop, IterBasedTrainLoop)):
             runner.logger.warning(
                 'A resumed training will differ from an unbroken one: exact resume needs an IterBasedTrainLoop and '
@@ -120,6 +131,23 @@ class ExactResumeHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed what the model draws in this iteration, dropout for example."""
         torch.manual_seed(mixed_seed(runner.seed, get_rank(), runner.iter))
+
+
+def _check_schedule(runner: Runner) -> None:
+    """Say how a resumed training goes on: its schedule is the checkpoint's, whatever the config says."""
+    rates = sorted({group['lr'] for group in runner.optim_wrapper.param_groups})
+    runner.logger.info(
+        f'goes on after iteration {runner.iter} of {runner.max_iters}, learning rate '
+        f'{" to ".join(f"{rate:.3g}" for rate in rates[:: max(1, len(rates) - 1)])} as in the checkpoint'
+    )
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    ends = [scheduler.end for scheduler in schedulers if not scheduler.by_epoch]
+    if ends and max(ends) < runner.max_iters:
+        raise ValueError(
+            f'train_cfg.max_iters={runner.max_iters}, but the schedule of the resumed training ends at iteration '
+            f'{max(ends)}, and little or nothing is learned from there on. To train longer, start from its weights '
+            f'instead of --resume: --cfg-options load_from=CHECKPOINT'
+        )
 
 
 class _Batches:

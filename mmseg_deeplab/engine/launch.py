@@ -61,8 +61,9 @@ def load_train_config(args: Namespace) -> Config:
     cfg = _load(args)
     if args.resume:
         cfg.resume = args.resume if args.resume in (True, 'auto') else True
-        if args.resume not in (True, 'auto'):
-            cfg.load_from = args.resume
+        # 'auto' starts from the config's own load_from where the work dir holds nothing to resume.
+        if args.resume != 'auto':
+            cfg.load_from = None if args.resume is True else args.resume
     if args.amp:
         _enable_amp(cfg)
     if args.auto_scale_lr:

@@ -71,11 +71,16 @@ class DeepLabRunner(Runner):
         self._mute()
         return logger
 
-    def register_hooks(self, *args, **kwargs) -> None:
-        """Register the hooks; MMSegmentation's for pictures warns of being idle, which it is meant to be here."""
+    def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
+        """Register the hooks; MMSegmentation's for pictures warns of being idle, which it is meant to be here.
+
+        Any of the default hooks is left out by None, which MMEngine takes for its own ones only.
+        """
+        own = ('strict_load', 'exact_resume', 'fast_inference')
+        default_hooks = {k: v for k, v in (default_hooks or {}).items() if v is not None or k not in own}
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'The draw is False')
-            super().register_hooks(*args, **kwargs)
+            super().register_hooks(default_hooks, custom_hooks)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call all hooks; before the first ones of a run, print the summary."""

@@ -185,7 +185,9 @@ def label_map(sample: dict, key: str) -> np.ndarray:
             f'{sample.get("img_path")}: the sample has no {key}; for data without ground truth use '
             "SegmentationMetric(format_only=True, output_dir='...'), else add LoadLabels to the test pipeline"
         )
-    return sample[key]['data'].squeeze(0).cpu().numpy()
+    labels = sample[key]['data'].squeeze(0).cpu().numpy()
+    # MMSegmentation thresholds a single channel to zeros and ones of type float.
+    return labels.astype(np.uint8) if labels.dtype.kind == 'f' else labels
 
 
 def class_table(classes: Sequence[str], scores: Scores, before: Scores | None = None) -> str:

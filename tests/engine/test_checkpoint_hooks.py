@@ -160,6 +160,11 @@ def test_kept_files_and_interval(tmp_path, monkeypatch):
     monkeypatch.setattr(Runner, 'val_loop', property(lambda self: 'a loop'))
     hook.before_train(validated)
     assert hook.interval == 4  # val_interval of the tiny training
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=6, val_interval=2)
+    by_epochs = tiny_runner(tmp_path / 'd', sampler='DefaultSampler', train_cfg=loop)
+    hook = next(h for h in by_epochs.hooks if isinstance(h, CheckpointHook))
+    hook.before_train(by_epochs)
+    assert hook.interval == 2 * 4  # 10 samples, 3 a batch
 
 
 def test_leftovers_are_removed_at_the_start(tmp_path):
@@ -200,6 +205,34 @@ def test_resume_with_nothing_there(tmp_path):
     runner.train()
     assert any('NOTHING TO RESUME' in m for m in messages)
     assert len(runner.model.seen) == 1
+
+
+def test_resume_auto_prefers_the_work_dir_to_the_weights_to_start_from(tmp_path):
+    """The config of a second phase names the first one's weights; a job that is restarted goes on with the second."""
+    tiny_runner(tmp_path / 'first', 2, seed=3).train()
+    start = str(tmp_path / 'first' / 'iter_2.pth')
+    messages = []
+    runner = tiny_runner(tmp_path / 'second', 3, load_from=start, resume='auto')
+    runner.logger.warning = messages.append
+    runner.train()
+    assert any(f'training starts from {start}' in m for m in messages)
+    assert len(runner.model.seen) == 3
+    runner = tiny_runner(tmp_path / 'second', 5, load_from=start, resume='auto')
+    runner.train()
+    assert len(runner.model.seen) == 2
+
+
+def test_the_best_checkpoint_of_another_work_dir_is_left_alone(tmp_path):
+    def train(folder, max_iters, scores, **kwargs):
+        runner = tiny_runner(tmp_path / folder, max_iters, hook=dict(interval=1, save_best='mIoU'), **kwargs)
+        hook = next(h for h in runner.hooks if isinstance(h, CheckpointHook))
+        runner.train_loop.run_iter = run_then(runner.train_loop, hook, scores)
+        runner.train()
+
+    train('a', 1, [10])
+    train('b', 3, [20, 30], load_from=str(tmp_path / 'a' / 'iter_1.pth'), resume=True)
+    assert 'best_mIoU_iter_1.pth' in files(tmp_path / 'a')
+    assert [name for name in files(tmp_path / 'b') if 'best' in name] == ['best_mIoU_iter_3.pth']
 
 
 def test_weights_alone_are_not_resumed(tmp_path):

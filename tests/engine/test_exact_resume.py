@@ -55,6 +55,22 @@ def test_stock_sampler_is_warned_about(tmp_path):
     assert any("train_dataloader.sampler = dict(type='ResumableSampler')" in m for m in messages)
 
 
+def test_a_training_is_not_resumed_beyond_its_schedule(tmp_path):
+    """MMEngine would go on at the learning rate of the end, which is 0, whatever the config says."""
+    tiny_runner(tmp_path, 4).train()  # its schedule has 20 iterations
+    tiny_runner(tmp_path, 20, resume=True).train()
+    with pytest.raises(
+        ValueError, match='max_iters=21, but the schedule .* ends at iteration 20.*load_from=CHECKPOINT'
+    ):
+        tiny_runner(tmp_path, 21, resume=True).train()
+
+
+def test_a_loop_of_epochs_wants_a_sampler_with_an_end(tmp_path):
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
+    with pytest.raises(ValueError, match="use train_dataloader.sampler = dict.type='DefaultSampler'"):
+        tiny_runner(tmp_path, train_cfg=loop).train()
+
+
 def test_each_pass_is_a_permutation_of_its_own():
     stream = list(itertools.islice(iter(ResumableSampler(Points(), seed=3)), 30))
     passes = [stream[i : i + 10] for i in (0, 10, 20)]

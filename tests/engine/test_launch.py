@@ -10,7 +10,7 @@ from mmseg.registry import DATASETS, METRICS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmseg_deeplab.engine.launch import load_test_config
+from mmseg_deeplab.engine.launch import load_test_config, load_train_config
 
 
 @pytest.fixture
@@ -29,6 +29,16 @@ def arguments(repo, tmp_path):
     return Namespace(
         config=config, checkpoint='a.pth', data_root=root, out=out, launcher='none', local_rank=0, tta=False, **unset
     )
+
+
+def test_resume_without_a_file_is_of_the_work_dir(arguments):
+    """The config of a second phase names weights to start from; those are not what is resumed."""
+    arguments.config.write_text("load_from = 'first_phase.pth'\n")
+    arguments.data_root = None
+    for resume, expected in ((True, (True, None)), ('auto', ('auto', 'first_phase.pth')), ('x.pth', (True, 'x.pth'))):
+        arguments.resume, arguments.amp, arguments.auto_scale_lr = resume, False, False
+        cfg = load_train_config(arguments)
+        assert (cfg.resume, cfg.load_from) == expected
 
 
 def test_out_keeps_predictions_of_equal_names_apart(arguments, tmp_path):

@@ -2,18 +2,20 @@
 
 import copy
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmcv.cnn import ConvModule
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS, OPTIM_WRAPPERS
 from torch import nn
 
 from mmseg_deeplab.engine import CPUAmpOptimWrapper, DeepLabRunner
-from mmseg_deeplab.engine.hooks import fold_batch_norm, prepare_for_inference
+from mmseg_deeplab.engine.hooks import FastInferenceHook, fold_batch_norm, prepare_for_inference
 from mmseg_deeplab.engine.launch import explanation
 
 SMALL = dict(
@@ -132,6 +134,26 @@ def test_two_runs_of_one_process_and_second_write_to_their_own_work_dirs(repo, t
         assert f'the {name} run' in log and log.count('the first run') == (name == 'first')
         assert 'mIoU' in next((tmp_path / name).glob('*/vis_data/scalars.json')).read_text()
     assert len(list(tmp_path.glob('first/*/*.log'))) == 1
+
+
+def test_every_default_hook_can_be_left_out(repo, tmp_path):
+    cfg = Config.fromfile(repo / 'configs' / '_base_' / 'default_runtime.py')
+    cfg.update(model=nn.Conv2d(3, 4, 1), work_dir=str(tmp_path))
+    registered = {type(hook).__name__ for hook in DeepLabRunner.from_cfg(cfg).hooks}
+    left_out = {'StrictLoadHook', 'ExactResumeHook', 'FastInferenceHook', 'LoggerHook'}
+    assert registered >= left_out
+    cfg.default_hooks.update(strict_load=None, exact_resume=None, fast_inference=None, logger=None)
+    assert {type(hook).__name__ for hook in DeepLabRunner.from_cfg(cfg).hooks} == registered - left_out
+
+
+def test_batch_norm_is_not_folded_where_parameters_are_averaged():
+    """EMAHook exchanges the parameters of the model with those of its copy when a test begins and ends."""
+    model = deeplab('mobilenet_v2')
+    layers = sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    for hooks, left in (([EMAHook()], layers), ([], 0)):
+        runner = SimpleNamespace(model=model, hooks=hooks, logger=logging.getLogger('test'))
+        FastInferenceHook().before_test(runner)
+        assert sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()) == left
 
 
 def raised(function, *arguments, **options) -> Exception:

@@ -26,7 +26,7 @@ def random_samples(make_sample, count=7, dtype=torch.uint8, seed=0) -> list[SegD
     return samples
 
 
-@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64])
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64, torch.float32])  # the last from a single channel
 def test_same_numbers_as_mmsegs_metric(dtype, make_sample, evaluate):
     samples = random_samples(make_sample, dtype=dtype)
     ours = evaluate(SegmentationMetric(), samples)

@@ -49,13 +49,17 @@ def test_training_begins_with_a_summary_and_ends_with_a_table(trained):
     assert len(lines) < 60
 
 
-def test_resume_goes_on_from_the_work_dir(tools, trained, tmp_path):
-    work = shutil.copytree(trained.work, tmp_path / 'work')
-    (work / 'last_checkpoint').write_text(str(work / 'iter_4.pth'))
-    tools.call('train.py', '--work-dir', work, '--resume', options=['train_cfg.max_iters=6'])
-    assert load_file(work / 'iter_6.pth')['meta']['iter'] == 6
-    log = sorted(work.glob('*/*.log'))[-1].read_text()
-    assert 'resumed epoch: 0, iter: 4' in log
+def test_resume_goes_on_from_the_work_dir(tools, tmp_path):
+    options = ['train_cfg.max_iters=6', 'default_hooks.checkpoint.interval=4']
+    tools.call('train.py', '--work-dir', tmp_path, options=options)
+    unbroken = load_file(tmp_path / 'iter_6.pth')
+    (tmp_path / 'iter_6.pth').unlink()
+    tools.call('train.py', '--work-dir', tmp_path, '--resume', options=options)
+    resumed = load_file(tmp_path / 'iter_6.pth')
+    assert resumed['meta']['iter'] == 6
+    assert all(torch.equal(value, resumed['state_dict'][name]) for name, value in unbroken['state_dict'].items())
+    log = max(tmp_path.glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
+    assert 'resumed epoch: 0, iter: 4' in log and 'goes on after iteration 4 of 6, learning rate 0.0' in log
 
 
 def test_resume_without_a_checkpoint_says_so(tools, tmp_path, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import BaseLoop, Runner, ValLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, ValLoop
 from mmseg.registry import HOOKS
 
 from ...checkpoints.load import load_file
@@ -51,7 +51,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
     Resuming without a named file (`resume=True`) takes what `last_checkpoint` names or, where that is missing or
     damaged, the newest readable checkpoint of the work dir, and says so. Where there is none, it stops, because a
     training that silently starts anew is found out days later; `resume='auto'`, for jobs that a scheduler restarts
-    with an unchanged command, warns and starts from scratch.
+    with an unchanged command, warns and starts from scratch, or from the weights that `load_from` names.
 
     Args:
         interval: Iterations (epochs if `by_epoch`) between checkpoints; None is the validation interval of the train
@@ -70,7 +70,8 @@ class CrashSafeCheckpointHook(CheckpointHook):
         Raises:
             FileNotFoundError: If there is none and `resume` is not 'auto'.
         """
-        if not isinstance(runner._train_loop, BaseLoop) or not runner._resume or runner._load_from is not None:
+        named = runner._load_from is not None and runner._resume != 'auto'
+        if not isinstance(runner._train_loop, BaseLoop) or not runner._resume or named:
             return
         folder = Path(runner.work_dir)
         path, problems = newest_checkpoint(folder, self.filename_tmpl)
@@ -81,7 +82,8 @@ class CrashSafeCheckpointHook(CheckpointHook):
             runner.logger.info(f'Resuming from {path}')
         elif runner._resume == 'auto':
             runner._resume = False
-            runner.logger.warning(f'NOTHING TO RESUME in {folder}: training starts from scratch')
+            start = runner._load_from or 'scratch'
+            runner.logger.warning(f'NOTHING TO RESUME in {folder}: training starts from {start}')
         else:
             raise FileNotFoundError(
                 f'resume=True, but there is no readable checkpoint in {folder}. Is it the right work dir? '
@@ -98,6 +100,8 @@ class CrashSafeCheckpointHook(CheckpointHook):
         if self.interval is None:
             last = runner.max_epochs if self.by_epoch else runner.max_iters
             self.interval = runner.train_loop.val_interval if runner.val_loop is not None else last
+            if isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.val_loop is not None and not self.by_epoch:
+                self.interval *= len(runner.train_dataloader)  # that loop validates by epochs
         super().before_train(runner)
         if is_main_process():
             for folder in {runner.work_dir, self.out_dir}:
@@ -154,7 +158,8 @@ class CrashSafeCheckpointHook(CheckpointHook):
             super()._save_best_checkpoint(runner, metrics)
             kept = {getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()}
             for path in set(self.file_backend.outdated) - kept:
-                backend.remove(path)
+                if Path(path).parent == Path(self.out_dir):  # not what was resumed from another folder
+                    backend.remove(path)
         finally:
             self.file_backend = backend
 

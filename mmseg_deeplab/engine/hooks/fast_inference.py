@@ -2,7 +2,7 @@
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
@@ -64,6 +64,8 @@ class FastInferenceHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Prepare the model inside the wrappers of distributed runs and of test-time augmentation."""
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            return  # it exchanges the model's parameters, one by one, with those of a copy
         folded = prepare_for_inference(unwrap(runner.model))
         if folded:
             runner.logger.info(f'{folded} batch norm layers folded into convolutions')
