@@ -525,3 +525,13 @@ def test_masks_that_lack_a_class_pass_where_void_is_not_met(black_and_white, tmp
     for path in (tmp_path / 'masks').iterdir():
         write_mask(path, np.zeros((40, 50), np.uint8))
     check(black_and_white, 'train')
+
+
+def test_images_without_masks_pass(black_and_white, tmp_path):
+    dataset = black_and_white.test_dataloader.dataset
+    dataset.data_prefix = dict(img_path='images')
+    black_and_white.test_evaluator = dict(type='SegmentationMetric', format_only=True, output_dir=str(tmp_path / 'out'))
+    for path in (tmp_path / 'masks').iterdir():
+        path.unlink()
+    (tmp_path / 'masks').rmdir()
+    check(black_and_white, 'test')

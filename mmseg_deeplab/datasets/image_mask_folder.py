@@ -1,7 +1,7 @@
 """Any folder of images and masks."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmseg.datasets import BaseSegDataset
@@ -22,7 +22,8 @@ class ImageMaskFolder(BaseSegDataset):
 
     The split is a list (`ann_file`, names without suffix), or a share of the images (`split` and `val_ratio`), or all.
     `reduce_zero_label=True` is for masks whose 0 means void and whose classes start at 1: 0 becomes `ignore_index`,
-    and class k becomes k - 1. Leave it False where 0 is a class, be it the background.
+    and class k becomes k - 1. Leave it False where 0 is a class, be it the background. Without `seg_map_path` in
+    `data_prefix` the images have no masks, as `SegmentationMetric(format_only=True)` takes them.
 
     Args:
         classes_file: path, absolute or below `data_root`.
@@ -62,14 +63,15 @@ class ImageMaskFolder(BaseSegDataset):
     def load_data_list(self) -> list[dict]:
         folder = Path(self.data_prefix['img_path'])
         images = {}
-        for path in sorted(folder.rglob('*')):
+        for path in _files(folder):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 name = path.relative_to(folder).with_suffix('').as_posix()
                 if name in images:
                     raise ValueError(f'{images[name]} and {path} share their name; masks could not be told apart')
                 images[name] = path
         data_list = [self._item(name, images) for name in self._names(images)]
-        missing = [item['seg_map_path'] for item in data_list if not Path(item['seg_map_path']).is_file()]
+        masks = [item['seg_map_path'] for item in data_list if 'seg_map_path' in item]
+        missing = [mask for mask in masks if not Path(mask).is_file()]
         if missing and not self.test_mode:
             raise FileNotFoundError(f'{len(missing)} of {len(data_list)} images have no mask, the first: {missing[0]}')
         return data_list
@@ -93,11 +95,24 @@ class ImageMaskFolder(BaseSegDataset):
     def _item(self, name: str, images: dict[str, Path]) -> dict:
         item = dict(
             img_path=str(images[name]),
-            seg_map_path=str(Path(self.data_prefix['seg_map_path'], name + self.seg_map_suffix)),
             label_map=self.label_map,
             reduce_zero_label=self.reduce_zero_label,
             seg_fields=[],
         )
+        if 'seg_map_path' in self.data_prefix:
+            item['seg_map_path'] = str(Path(self.data_prefix['seg_map_path'], name + self.seg_map_suffix))
         if self.masks == 'colours':
             item['mask_colours'] = self.classes
         return item
+
+
+def _files(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Every file below a folder, in order, also in linked folders; a link back to a folder above is not followed."""
+    real = folder.resolve()
+    if real in above or not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _files(path, (*above, real))
+        else:
+            yield path

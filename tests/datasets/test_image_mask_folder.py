@@ -71,6 +71,23 @@ def test_masks_as_colours(root):
         dataset[0]
 
 
+def test_images_without_masks(root):
+    """Data to predict on, with the pipeline of the test."""
+    prefix = dict(img_path='images')
+    dataset = ImageMaskFolder(data_root=str(root), data_prefix=prefix, pipeline=PIPELINE)
+    assert len(dataset) == 10 and dataset[0]['img'].shape == (4, 5, 3) and 'gt_seg_map' not in dataset[0]
+
+
+def test_linked_folders_are_followed(root, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp('elsewhere')
+    for folder in ('images', 'masks'):
+        (root / folder / 'south').rename(elsewhere / folder)
+        (root / folder / 'south').symlink_to(elsewhere / folder, target_is_directory=True)
+    (root / 'images/north/back').symlink_to(root / 'images', target_is_directory=True)
+    dataset = ImageMaskFolder(data_root=str(root))
+    assert names(dataset) == [f'{"north" if index < 5 else "south"}/{index}' for index in range(10)]
+
+
 def test_reduce_zero_label_makes_zero_void(root):
     dataset = ImageMaskFolder(data_root=str(root), pipeline=PIPELINE, reduce_zero_label=True)
     assert [int(dataset[i]['gt_seg_map'][0, 0]) for i in range(3)] == [255, 0, 1]
