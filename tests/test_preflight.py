@@ -535,3 +535,18 @@ def test_images_without_masks_pass(black_and_white, tmp_path):
         path.unlink()
     (tmp_path / 'masks').rmdir()
     check(black_and_white, 'test')
+
+
+@pytest.mark.parametrize('ratio, told', [(0.5, 'both trained on and validated on'), (0.1, 'in neither split')])
+def test_shares_of_different_ratios(black_and_white, ratio, told):
+    black_and_white.val_dataloader.dataset.val_ratio = ratio
+    message = problem(black_and_white)
+    assert f'val_ratio is 0.2 in train_dataloader.dataset but {ratio} in val' in message and told in message
+
+
+def test_the_share_of_a_single_image_is_empty(black_and_white, tmp_path):
+    for index in range(1, 6):
+        (tmp_path / 'images' / f'{index}.png').unlink()
+    write_mask(tmp_path / 'masks' / '0.png', np.ones((40, 50), np.uint8))
+    message = problem(black_and_white)
+    assert 'val_dataloader.dataset: 1 image found in ' in message and 'val_ratio=0.2 is empty; add' in message

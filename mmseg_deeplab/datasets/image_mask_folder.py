@@ -88,6 +88,11 @@ class ImageMaskFolder(BaseSegDataset):
             return names
         if self.split is None:
             return list(images)
+        if len(images) == 1 and self.split == 'val':
+            raise ValueError(
+                f'1 image found in {self.data_prefix["img_path"]}: the share of val_ratio={self.val_ratio} is empty; '
+                'add images, or name those of each split in lists (ann_file)'
+            )
         by_hash = sorted(images, key=lambda name: hashlib.sha256(name.encode()).digest())
         count = min(max(1, round(len(images) * self.val_ratio)), len(images) - 1)
         return sorted(by_hash[:count] if self.split == 'val' else by_hash[count:])

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..datasets.data_root import iter_datasets
-from .data import check_files, check_pipelines, open_dataset
+from .data import check_files, check_pipelines, check_shares, open_dataset
 from .errors import PreflightError
 from .keys import check_keys, check_options
 from .model import build, check_classes, check_single_image_batches
@@ -44,6 +44,7 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
             dataset = open_dataset(dataset_cfg, split)
             if dataset is not None:
                 opened.append((split, dataset_cfg, dataset))
+    check_shares((split, dataset) for split, _, dataset in opened)
     model = build(cfg)
     classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
     check_classes(model, {split: names for split, names in classes.items() if names})

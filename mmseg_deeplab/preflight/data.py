@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from ..datasets import ImageMaskFolder
 from .errors import PreflightError, reason
 
 SAMPLE_SIZE = 64
@@ -80,7 +81,10 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
         PreflightError: for the first file in the order of the dataset that can't be used; or if no mask for training
             shows a class but the first, while some show void (0 and 255 drawn as black and white).
     """
-    samples = dataset.load_data_list()
+    try:
+        samples = dataset.load_data_list()
+    except (ValueError, OSError, AssertionError) as error:
+        raise PreflightError(f'{split}_dataloader.dataset: {reason(error)}') from error
     if not samples:
         images = dataset.data_prefix.get('img_path')
         listed = f"split file '{dataset.ann_file}' is empty" if dataset.ann_file else 'no file has that name'
@@ -116,6 +120,23 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
                 raise PreflightError(f'{split}: {problem}')
     if split == 'train' and classes > 1 and seen == {0, dataset.ignore_index}:
         raise PreflightError(_only_void_beside_zero(dataset, len(chosen), len(samples)))
+
+
+def check_shares(opened: Iterable[tuple[str, BaseSegDataset]]) -> None:
+    """Check that training and validation divide a folder in the same way.
+
+    Raises:
+        PreflightError: their `val_ratio` differ.
+    """
+    shares = [(split, data) for split, data in opened if isinstance(data, ImageMaskFolder) and split == data.split]
+    for train in [data for split, data in shares if split == 'train']:
+        for val in [data for split, data in shares if split == 'val']:
+            if train.data_prefix['img_path'] == val.data_prefix['img_path'] and train.val_ratio != val.val_ratio:
+                place = 'both trained on and validated on' if val.val_ratio > train.val_ratio else 'in neither split'
+                raise PreflightError(
+                    f'val_ratio is {train.val_ratio} in train_dataloader.dataset but {val.val_ratio} in '
+                    f"val_dataloader's: images of '{val.data_prefix['img_path']}' can be {place}. Set both alike"
+                )
 
 
 def _only_void_beside_zero(dataset: BaseSegDataset, number: int, total: int) -> str:
