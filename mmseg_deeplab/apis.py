@@ -63,8 +63,8 @@ def segment(model: nn.Module, image: str | Path | np.ndarray, crf: DenseCRF | st
     Args:
         model: From `init_model`.
         image: Image file, or pixels (H, W, 3), uint8, RGB.
-        crf: Refines the answer: a preset of configs/_base_/dense_crf, such as 'v2_r101', or a `DenseCRF` made with
-            `input='logits'`.
+        crf: Refines the answer: a preset of mmseg_deeplab/crf/presets, such as 'v2_r101', or a `DenseCRF` made
+            with `input='logits'`.
 
     Returns:
         Class indices (H, W), uint8 (uint16 for more than 256 classes).

@@ -3,10 +3,13 @@
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import mmseg_deeplab
 from mmseg_deeplab import stack
+from mmseg_deeplab.engine.hooks.dense_crf import PRESETS
 
 ONEDL = {'onedl-mmsegmentation': '1.4.2', 'onedl-mmengine': '0.10.12', 'onedl-mmcv': '2.3.6'}
 OPENMMLAB = {'mmsegmentation': '1.2.2', 'mmengine': '0.10.7', 'mmcv': '2.1.0'}
@@ -66,3 +69,12 @@ def test_the_import_is_quiet():
     assert done.returncode == 0, done.stderr
     assert done.stdout == ''
     assert done.stderr == ''
+
+
+def test_an_installed_package_has_the_presets_of_the_crf(repo, tmp_path):
+    """They are no modules, so a plain `pip install .` would leave them out."""
+    command = [sys.executable, 'setup.py', '--quiet', 'build_py', '--build-lib', str(tmp_path)]
+    subprocess.run(command, cwd=repo, check=True, capture_output=True, timeout=300)
+    installed = tmp_path / 'mmseg_deeplab' / PRESETS.relative_to(Path(mmseg_deeplab.__file__).parent)
+    assert sorted(path.name for path in installed.iterdir()) == sorted(path.name for path in PRESETS.glob('*.py'))
+    assert (installed / 'v2_r101.py').is_file()

@@ -28,7 +28,7 @@ def main() -> None:
         nargs='?',
         const='v2_r101',
         metavar='PRESET',
-        help='refine with the dense CRF of configs/_base_/dense_crf/PRESET.py (default v2_r101)',
+        help='refine with the dense CRF of mmseg_deeplab/crf/presets/PRESET.py (default v2_r101)',
     )
     parser.add_argument('--crf-backend', metavar='NAME', help="the CRF's implementation: auto, torch, pydensecrf")
     args = parser.parse_args()

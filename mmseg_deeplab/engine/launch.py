@@ -163,7 +163,7 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'config {path} does not exist; the ready ones are in {PACKAGE.parent / "configs"}')
+        raise FileNotFoundError(f"config {path} does not exist; the ready ones are in the repository's folder configs")
     try:
         cfg = Config.fromfile(path)
     except Exception as error:

@@ -27,7 +27,7 @@ from ...models import DeepLabTTA
 from ...visualization.panels import read_image
 
 STAGES = ('val', 'test')
-PRESETS = Path(__file__).resolve().parents[3] / 'configs' / '_base_' / 'dense_crf'
+PRESETS = Path(__file__).resolve().parents[2] / 'crf' / 'presets'
 
 
 @HOOKS.register_module()
@@ -44,7 +44,7 @@ class DenseCRFHook(Hook):
         workers: How many images each process refines at once beside the network; None shares the CPU cores out, 0
             refines between the network's passes. The torch backend on a GPU needs none: it refines whole batches.
         stages: When to refine, of 'val' and 'test'.
-        crf: Parameters of `mmseg_deeplab.crf.DenseCRF`; configs/_base_/dense_crf holds the published ones.
+        crf: Parameters of `mmseg_deeplab.crf.DenseCRF`; its folder `presets` holds the published ones.
     """
 
     def __init__(self, workers: int | None = None, stages: Sequence[str] = STAGES, **crf):
@@ -150,7 +150,7 @@ class _HeldBack:
 
 
 def load_preset(preset: str) -> dict:
-    """The `dense_crf` parameters of configs/_base_/dense_crf/PRESET.py, or of the file that `preset` names."""
+    """The `dense_crf` parameters of mmseg_deeplab/crf/presets/PRESET.py, or of the file that `preset` names."""
     path = Path(preset) if preset.endswith('.py') else PRESETS / f'{preset}.py'
     if not path.is_file():
         names = ', '.join(sorted(file.stem for file in PRESETS.glob('*.py')))
