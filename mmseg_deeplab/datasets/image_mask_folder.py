@@ -30,6 +30,7 @@ class ImageMaskFolder(BaseSegDataset):
         masks: 'indices' (pixel value = class) or 'colours' (RGB of the classes file; converted as they are loaded).
         split: 'train' or 'val', the share that `val_ratio` gives; None with an `ann_file` or for all images.
         val_ratio: share of the images in 'val'. They are drawn by a hash of their names: same split on each machine.
+        metainfo: `dict(classes=...)` keeps these classes of the file, in this order; the others become void.
     """
 
     def __init__(
@@ -53,12 +54,25 @@ class ImageMaskFolder(BaseSegDataset):
             raise ValueError(f'val_ratio={val_ratio} must lie between 0 and 1, for example 0.2')
         self.classes = read_classes(Path(data_root or '.') / classes_file)
         self.masks, self.split, self.val_ratio = masks, split, val_ratio
+        colours = dict(zip(self.classes.names, map(list, self.classes.palette), strict=True))
+        names = tuple((metainfo or {}).get('classes') or colours)
+        unknown = [name for name in names if name not in colours]
+        if unknown:
+            raise ValueError(f'metainfo.classes: {unknown} are not in {classes_file}, which has {[*colours]}')
         super().__init__(
             data_root=data_root,
             data_prefix=data_prefix or dict(img_path='images', seg_map_path='masks'),
-            metainfo=metainfo or dict(classes=self.classes.names, palette=[list(c) for c in self.classes.palette]),
+            metainfo={'palette': [colours[name] for name in names], **(metainfo or {}), 'classes': names},
             **kwargs,
         )
+
+    def get_label_map(self, new_classes: Sequence[str]) -> dict[int, int] | None:
+        """From the classes file's indices to those of `new_classes`, `ignore_index` for the others; None if equal."""
+        new = list(new_classes)
+        if new == list(self.classes.names):
+            return None
+        names = enumerate(self.classes.names)
+        return {old: new.index(name) if name in new else self.ignore_index for old, name in names}
 
     def load_data_list(self) -> list[dict]:
         folder = Path(self.data_prefix['img_path'])

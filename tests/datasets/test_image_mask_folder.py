@@ -71,6 +71,18 @@ def test_masks_as_colours(root):
         dataset[0]
 
 
+@pytest.mark.parametrize('reduce_zero_label, expected', [(False, [1, 255, 0]), (True, [255, 1, 255])])
+def test_a_subset_of_the_classes(root, reduce_zero_label, expected):
+    (root / 'classes.txt').write_text('sky, 0, 0, 1\nroad, 0, 0, 2\nfield, 0, 0, 3\n')
+    options = dict(metainfo=dict(classes=('field', 'sky')), reduce_zero_label=reduce_zero_label)
+    dataset = ImageMaskFolder(data_root=str(root), pipeline=PIPELINE, **options)
+    assert [int(dataset[index]['gt_seg_map'][0, 0]) for index in range(3)] == expected
+    assert dataset.metainfo['classes'] == ('field', 'sky')
+    assert dataset.metainfo['palette'] == [[0, 0, 3], [0, 0, 1]]
+    with pytest.raises(ValueError, match=r"metainfo\.classes: \['fjeld'\] are not in classes\.txt, which has \['sky'"):
+        ImageMaskFolder(data_root=str(root), metainfo=dict(classes=('fjeld',)))
+
+
 def test_images_without_masks(root):
     """Data to predict on, with the pipeline of the test."""
     prefix = dict(img_path='images')
