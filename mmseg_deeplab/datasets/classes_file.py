@@ -27,7 +27,7 @@ def read_classes(path: str | Path) -> Classes:
     colours, those of PASCAL VOC are taken. ValueError names file and line.
     """
     names, colours, void = [], [], []
-    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding='utf-8-sig').splitlines(), 1):
         if not line.strip() or line.startswith('#'):
             continue
         name, *rest = (part.strip() for part in line.split(','))
@@ -39,6 +39,8 @@ def read_classes(path: str | Path) -> Classes:
             colours.append(colour)
     if not names:
         raise ValueError(f'{path} names no class; write one a line, such as: building, 60, 16, 152')
+    if len(names) > 255:
+        raise ValueError(f'{path} names {len(names)} classes; masks have 8 bits, which hold at most 255 and void')
     if len(set(names)) < len(names):
         raise ValueError(f'{path} names a class twice: {sorted({n for n in names if names.count(n) > 1})}')
     given = [c for c in [*colours, *void] if c is not None]

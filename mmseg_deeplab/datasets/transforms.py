@@ -62,11 +62,14 @@ class LoadLabels(LoadAnnotations):
     `seg_map_path` (inference on a bare image) the transform does nothing.
 
     Args:
-        num_classes: of the masks, that is of the dataset class; a subset chosen by `metainfo` is mapped afterwards.
+        num_classes: of the masks (at most 255), that is of the dataset class; a subset chosen by `metainfo` is mapped
+            afterwards.
         ignore_index: the value of void pixels.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255, backend_args: dict | None = None) -> None:
+        if num_classes > 255:
+            raise ValueError(f'num_classes={num_classes}: labels have 8 bits, which hold at most 255 classes and void')
         super().__init__(backend_args=backend_args)
         self.num_classes = num_classes
         self.ignore_index = ignore_index

@@ -129,6 +129,7 @@ def test_mistakes(root):
     ('text', 'message'),
     [
         ('', 'names no class'),
+        (''.join(f'{i}\n' for i in range(256)), 'names 256 classes; masks have 8 bits'),
         ('a\na\n', r"names a class twice: \['a'\]"),
         ('a, 1, 2, 3\nb, 1, 2, 3\n', r'the same colour: \[\(1, 2, 3\)\]'),
         ('a, 1, 2, 3\nb\n', 'a colour to some classes only'),
@@ -140,6 +141,12 @@ def test_classes_file_mistakes(tmp_path, text, message):
     (tmp_path / 'classes.txt').write_text(text)
     with pytest.raises(ValueError, match=message):
         read_classes(tmp_path / 'classes.txt')
+
+
+def test_classes_file_of_windows_notepad(tmp_path):
+    """It starts with a byte order mark, which is no part of the first name."""
+    (tmp_path / 'classes.txt').write_bytes(b'\xef\xbb\xbfvoid, 0, 0, 0\r\nroad, 1, 2, 3\r\n')
+    assert read_classes(tmp_path / 'classes.txt') == Classes(('road',), ((1, 2, 3),), ((0, 0, 0),))
 
 
 def test_colours_to_indices_against_a_loop():

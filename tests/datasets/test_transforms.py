@@ -128,6 +128,11 @@ class TestLoadLabels:
         )
         np.testing.assert_array_equal(_labels(tmp_path, mask, **results), stock['gt_seg_map'])
 
+    def test_more_classes_than_labels_hold(self):
+        LoadLabels(255)
+        with pytest.raises(ValueError, match='num_classes=256: labels have 8 bits'):
+            LoadLabels(256)
+
     def test_without_a_mask_nothing_happens(self):
         assert LoadLabels(5)({'img_path': 'x'}) == {'img_path': 'x'}
 
