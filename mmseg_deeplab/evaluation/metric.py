@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -131,10 +132,15 @@ class SegmentationMetric(BaseMetric):
         """Set by the loop before the first batch, so that a wrong class_subset stops here and not after the test."""
         self._dataset_meta = meta
         classes = list(meta['classes'])
+        if self.output_dir and len(classes) > 255:
+            raise ValueError(
+                f'output_dir={str(self.output_dir)!r}: predictions are saved with 8 bits, which hold at most 255 '
+                f'classes, but the dataset has {len(classes)}; leave output_dir out'
+            )
         self.subset_indices = []
         for entry in self.class_subset:
             index = classes.index(entry) if entry in classes else entry
-            if not isinstance(index, int) or not 0 <= index < len(classes):
+            if not isinstance(index, Integral) or not 0 <= index < len(classes):
                 raise ValueError(f'class_subset={entry!r}: neither an index 0..{len(classes) - 1} nor one of {classes}')
             self.subset_indices.append(index)
 

@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
+from .confusion import confusion_matrix
 from .metric import BEFORE_CRF, label_map
 
 MAX_WIDTH = 40  # the papers' figures end here
@@ -97,11 +98,12 @@ class TrimapMetric(BaseMetric):
         """`results` gets one (cells, counts) per map and sample: the non-zero entries of `_count`'s histogram."""
         for sample in data_samples:
             truth = label_map(sample, 'gt_sem_seg')
+            predictions = [label_map(sample, key) for key in ('pred_sem_seg', BEFORE_CRF) if key in sample]
+            self._check(sample, truth, predictions)
             width = trimap_width(truth, self.ignore_index)
             near = np.flatnonzero((width > 0) & (width <= self.max_width))
             width, truth = width.ravel()[near] - 1, truth.ravel()[near]
-            maps = [label_map(sample, key).ravel()[near] for key in ('pred_sem_seg', BEFORE_CRF) if key in sample]
-            self.results.append([self._count(width, truth, prediction) for prediction in maps])
+            self.results.append([self._count(width, truth, labels.ravel()[near]) for labels in predictions])
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Sum the images, log a short table, return the scores at the logged widths."""
@@ -117,6 +119,13 @@ class TrimapMetric(BaseMetric):
             metrics |= {f'{prefix}mIoU_{width}px': round(float(curve.miou[width - 1]), 2) for width in widths}
         MMLogger.get_current_instance().info(f'trimap scores (percent):\n{table.get_string()}')
         return metrics
+
+    def _check(self, sample: dict, truth: np.ndarray, predictions: Sequence[np.ndarray]) -> None:
+        for prediction in predictions:
+            try:  # counting checks sizes and labels; a label beyond the classes would fall into the next width here
+                confusion_matrix(truth, prediction, len(self.dataset_meta['classes']), self.ignore_index)
+            except ValueError as error:
+                raise ValueError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
 
     def _count(self, width: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Non-zero cells of the (3, max_width, C) histogram of the pixels hit, true and predicted, by width."""

@@ -113,7 +113,7 @@ def test_before_crf_in_the_same_table(meta, make_sample, evaluate):
 
 def test_class_subset_by_name_and_index(make_sample, evaluate):
     samples = random_samples(make_sample)
-    metric = SegmentationMetric(class_subset=['sky', 2])
+    metric = SegmentationMetric(class_subset=['sky', np.int64(2)])
     result = evaluate(metric, samples)
     matrix = metric.confusion
     iou = [matrix[k, k] / (matrix[k].sum() + matrix[:, k].sum() - matrix[k, k]) for k in (0, 2)]
@@ -167,6 +167,14 @@ def test_saved_predictions_of_equal_names_stay_apart(tmp_path, make_sample, eval
         with Image.open(tmp_path / name) as picture:
             np.testing.assert_array_equal(np.array(picture), labels)
     assert not (tmp_path / 'a.png').exists()
+
+
+def test_more_classes_than_a_png_holds_are_not_saved(tmp_path):
+    names = [str(number) for number in range(256)]
+    SegmentationMetric(output_dir=str(tmp_path)).dataset_meta = dict(classes=names[:255])
+    SegmentationMetric().dataset_meta = dict(classes=names)
+    with pytest.raises(ValueError, match='8 bits, which hold at most 255 classes, but the dataset has 256'):
+        SegmentationMetric(output_dir=str(tmp_path)).dataset_meta = dict(classes=names)
 
 
 def test_saved_predictions_are_palette_pngs(tmp_path, meta, make_sample, evaluate):

@@ -124,3 +124,14 @@ def test_one_label_has_no_boundary(make_sample, evaluate):
     assert np.isnan(metric.curve.miou).all()
     with pytest.raises(ValueError, match='max_width=0'):
         TrimapMetric(max_width=0)
+
+
+@pytest.mark.parametrize('label, told', [(7, r'label ids \[7\] are neither'), (-1, r'label ids \[-1\]')])
+def test_labels_and_predictions_beyond_the_classes_name_the_file(make_sample, evaluate, label, told):
+    truth = np.zeros((9, 9), int)
+    truth[4:] = label
+    with pytest.raises(ValueError, match=r'/data/a\.png: ' + told):
+        evaluate(TrimapMetric(), [make_sample(truth, np.zeros((9, 9)))])
+    truth[4:] = 1
+    with pytest.raises(ValueError, match=r'/data/a\.png: the model predicts class 6'):
+        evaluate(TrimapMetric(), [make_sample(truth, np.full((9, 9), 6))])
