@@ -18,6 +18,7 @@ from torch import nn
 
 from .checkpoints import load_file, load_state_dict
 from .crf import DenseCRF
+from .datasets import iter_datasets
 from .engine.hooks.dense_crf import attach, load_preset
 from .engine.hooks.fast_inference import prepare_for_inference
 
@@ -37,6 +38,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
 
     Raises:
         FileNotFoundError: config or checkpoint do not exist.
+        ValueError: neither the checkpoint nor the config's test dataset tells the classes.
         CheckpointMismatchError: the checkpoint is of another model; the message lists the differences.
     """
     if not isinstance(config, Config):
@@ -48,7 +50,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     model = revert_sync_batchnorm(MODELS.build(config.model))
     load_state_dict(model, weights, source=str(checkpoint))
     meta = weights.get('meta', {}).get('dataset_meta') if isinstance(weights.get('meta'), dict) else None
-    model.dataset_meta = meta or DATASETS.get(config.test_dataloader.dataset.type).METAINFO
+    model.dataset_meta = meta or _dataset_meta(config)
     model.cfg = config
     if device == 'auto':
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -74,20 +76,20 @@ def segment(model: nn.Module, image: str | Path | np.ndarray, crf: DenseCRF | st
     detach = attach(model, crf) if crf is not None else None
     try:
         with torch.no_grad():
-            labels = model.test_step(_load(model.cfg, image))[0].pred_sem_seg.data[0]
+            labels = model.test_step(load_image(model.cfg, image))[0].pred_sem_seg.data[0]
     finally:
         if detach:
             detach()
     return labels.cpu().numpy().astype(np.uint8 if model.out_channels <= 256 else np.uint16)
 
 
-def _load(cfg: Config, image: str | Path | np.ndarray) -> dict:
+def load_image(cfg: Config, image: str | Path | np.ndarray) -> dict:
     """Return the batch that a test loader would make of one image.
 
     MMSegmentation's `inference_model` does this too, but after a first array it rewrites the model's pipeline, so that
     files fail from then on.
     """
-    pipeline = copy.deepcopy(cfg.test_dataloader.dataset.pipeline)
+    pipeline = copy.deepcopy(next(iter_datasets(cfg.test_dataloader)).pipeline)
     pipeline = [step for step in pipeline if step['type'] != 'LoadAnnotations']  # there is no truth to load
     if isinstance(image, (str, Path)):
         if not Path(image).is_file():
@@ -100,3 +102,18 @@ def _load(cfg: Config, image: str | Path | np.ndarray) -> dict:
         raise ValueError(f'image is {image.dtype} {image.shape}; give uint8 pixels (H, W, 3) in RGB order')
     data = Compose(pipeline)(source)
     return dict(inputs=[data['inputs']], data_samples=[data['data_samples']])
+
+
+def _dataset_meta(cfg: Config) -> dict:
+    """Class names and palette of the test dataset: its class has them, or the files that its arguments name."""
+    dataset = next(iter_datasets(cfg.test_dataloader))
+    kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
+    if 'classes' in kind.METAINFO:
+        return kind.METAINFO
+    try:
+        return DATASETS.build({**dataset, 'lazy_init': True, 'pipeline': []}).metainfo
+    except (OSError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f'the checkpoint names no classes, and test_dataloader.dataset, {kind.__name__}, does not either: {error}. '
+            f"Set its data_root, or put dict(dataset_meta=dict(classes=..., palette=...)) into the checkpoint's 'meta'"
+        ) from error

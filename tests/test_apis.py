@@ -26,6 +26,7 @@ def saved(repo, tmp_path_factory) -> tuple[Config, str]:
     path = tmp_path_factory.mktemp('apis') / 'model.pth'
     model = MODELS.build(cfg.model)
     model.init_weights()
+    nn.init.normal_(model.decode_head.conv_seg.weight, std=1)  # else one class wins everywhere
     torch.save(dict(state_dict=model.state_dict(), meta={}), path)
     return cfg, str(path)
 
@@ -61,6 +62,18 @@ def test_a_gpu_gives_the_labels_of_the_cpu(saved, picture):
     with gpu():
         labels = segment(init_model(*saved, device='cuda'), picture, crf='fast')
     assert isinstance(labels, np.ndarray) and (labels == wanted).mean() > 0.99
+
+
+def test_classes_that_only_the_datasets_files_tell(saved, repo, tmp_path):
+    cfg, checkpoint = saved
+    cfg = Config(cfg.to_dict())
+    folder = Config.fromfile(repo / 'configs/_base_/datasets/image_mask_folder.py').test_dataloader
+    cfg.test_dataloader = {**folder, 'dataset': {**folder.dataset, 'data_root': str(tmp_path)}}
+    with pytest.raises(ValueError, match=r'names no classes.*ImageMaskFolder.*classes\.txt'):
+        init_model(cfg, checkpoint, device='cpu')
+    (tmp_path / 'classes.txt').write_text('land, 1, 2, 3\nwater, 4, 5, 6\n')
+    meta = init_model(cfg, checkpoint, device='cpu').dataset_meta
+    assert list(meta['classes']) == ['land', 'water'] and meta['palette'] == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_mistakes_are_explained(saved, picture, tmp_path):

@@ -17,7 +17,7 @@ from mmseg.registry import DATASETS
 from mmseg_deeplab.apis import init_model
 from mmseg_deeplab.crf.search import GRIDS
 from mmseg_deeplab.datasets import iter_datasets, set_data_root
-from mmseg_deeplab.engine.crf_search import format_report, print_progress, search_crf
+from mmseg_deeplab.engine.crf_search import format_report, print_progress, search_crf, validation_of
 from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
 from mmseg_deeplab.preflight.data import open_dataset
 
@@ -50,15 +50,16 @@ def main(argv: list[str] | None = None) -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
-    for dataset in iter_datasets(cfg.val_dataloader):
-        open_dataset(dataset, 'val')
+    dataset, ignore_index = validation_of(cfg)
+    for each in iter_datasets(dataset):
+        open_dataset(each, 'val')
     chosen = {name: sorted(getattr(args, name)) for name in SEARCHED if getattr(args, name)}
     grid = {**GRIDS[args.grid], **chosen}
     fixed = dict(iterations=args.iterations, pos_w=3, pos_xy_std=3)  # as in both papers
     fixed = {name: value for name, value in fixed.items() if name not in grid}
     report = search_crf(
         init_model(cfg, args.checkpoint, args.device),
-        DATASETS.build(cfg.val_dataloader.dataset),
+        DATASETS.build(dataset),
         source=f'{Path(args.config).stem} with {Path(args.checkpoint).name}',
         folder=Path(args.work_dir or Path('work_dirs', 'crf_search', Path(args.config).stem)),
         grid=grid,
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         seed=args.seed,
         workers=args.workers,
         class_subset=args.classes,
+        ignore_index=ignore_index,
         progress=print_progress,
     )
     print(format_report(report))

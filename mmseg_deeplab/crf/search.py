@@ -228,6 +228,11 @@ def _count(
     case = load_case(path)
     valid = case.truth != ignore_index
     truth = case.truth[valid].astype(np.int64) * num_classes
+    if truth.size and truth.max() >= num_classes**2:
+        raise ValueError(
+            f'{path}: the truth has the label {truth.max() // num_classes}, but there are {num_classes} classes and '
+            f'ignore_index={ignore_index}: set the ignore_index of the evaluator to the label of void'
+        )
     result = []
     for candidate in candidates:
         q = case.probabilities

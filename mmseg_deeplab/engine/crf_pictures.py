@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmseg.apis import inference_model
+import torch
 from PIL import Image
 from torch import nn
 
+from ..apis import load_image
 from ..crf import DenseCRF
 from ..visualization.crf_maps import iteration_figure, label_figure
 from .hooks.dense_crf import crf_input, keep_logits
@@ -40,16 +41,21 @@ def draw_crf(
         The two files.
 
     Raises:
+        FileNotFoundError: image or truth do not exist.
         ValueError: for a class that the model does not know, and a truth that is no label map of the image's size.
     """
     names = list(model.dataset_meta['classes'])
     for name in classes:
         if name not in names:
             raise ValueError(f'class {name!r}: the model knows {", ".join(names)}')
+    if truth and not Path(truth).is_file():
+        raise FileNotFoundError(f'truth {truth} does not exist')
+    batch = load_image(model.cfg, image)
     restore = keep_logits(model)
-    sample = inference_model(model, image)
+    with torch.no_grad():
+        sample = model.test_step(batch)[0]
     restore()
-    pixels, logits = crf_input(model, sample)
+    pixels, logits = crf_input(model, sample, batch['inputs'][0])
     mask = np.array(Image.open(truth)) if truth else None
     if mask is not None and mask.shape != pixels.shape[:2]:
         raise ValueError(

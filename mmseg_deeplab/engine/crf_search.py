@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from torch import nn
 
@@ -43,6 +44,7 @@ def search_crf(
     seed: int = 0,
     workers: int = 1,
     class_subset: Sequence[str | int] = (),
+    ignore_index: int = 255,
     progress: Callable[[str], Progress] = lambda title: lambda done, total: None,
 ) -> Report:
     """Search the CRF's parameters on some images of a dataset, check them on others, write preset and figure.
@@ -60,6 +62,7 @@ def search_crf(
         seed: Of the choice of images.
         workers: Processes that refine.
         class_subset: Names or indices of the classes whose mean IoU counts; empty means all.
+        ignore_index: The label of pixels that do not count.
         progress: Given a title, returns what is called with (done, total).
 
     Raises:
@@ -77,7 +80,7 @@ def search_crf(
     cases = predict_cases(model, dataset, order, folder / 'cases', progress('network'), origin)
     searched, others = cases[:images], cases[images:]
     state = folder / 'state.jsonl'
-    with Search(state, len(classes), fixed, subset, workers=workers, origin=origin) as search:
+    with Search(state, len(classes), fixed, subset, ignore_index, workers, origin=origin) as search:
         search.progress = progress('without CRF')
         without = search.scores([None], searched)[0]
         search.progress = progress('searching')
@@ -89,6 +92,16 @@ def search_crf(
     preset.write_text(_preset(source, scores[0], without, check, images, {**fixed, **best}))
     surface_figure([(score.candidate, score.miou) for score in scores], without.miou).savefig(figure, dpi=110)
     return Report(scores, without, check, preset, figure)
+
+
+def validation_of(cfg: Config) -> tuple[dict, int]:
+    """The dataset of a config's validation, and the label that its evaluator ignores."""
+    if not cfg.get('val_dataloader'):
+        raise ValueError('val_dataloader is None, but the search takes its images from there: set it in the config')
+    evaluators = cfg.get('val_evaluator') or []
+    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+    ignored = [evaluator['ignore_index'] for evaluator in evaluators if 'ignore_index' in evaluator]
+    return cfg.val_dataloader.dataset, ignored[0] if ignored else 255
 
 
 def origin_of(model: nn.Module, dataset: BaseDataset) -> str:

@@ -81,6 +81,16 @@ def test_only_the_chosen_classes_count(cases, tmp_path):
     assert score.miou == pytest.approx(hit / union, abs=1e-9)
 
 
+def test_pixels_with_another_label_of_void_do_not_count(cases, tmp_path):
+    wanted = Search(tmp_path / 'state.jsonl', 3, FIXED).scores([None], list(cases))
+    for path, (image, logits, truth) in cases.items():
+        save_case(tmp_path / path.name, image, torch.from_numpy(logits), np.where(truth == 255, 7, truth))
+    paths = [tmp_path / path.name for path in cases]
+    assert Search(tmp_path / 'other.jsonl', 3, FIXED, ignore_index=7).scores([None], paths) == wanted
+    with pytest.raises(ValueError, match='the truth has the label 7, but there are 3 classes and ignore_index=255'):
+        Search(tmp_path / 'wrong.jsonl', 3, FIXED).scores([None], paths)
+
+
 def test_an_interrupted_search_goes_on_where_it_stopped(cases, tmp_path, monkeypatch):
     """What is counted is not counted again; a line cut off by the interruption is."""
     state = tmp_path / 'state.jsonl'

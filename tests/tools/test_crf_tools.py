@@ -1,6 +1,8 @@
 """tools/crf_search.py and tools/crf_visualize.py from the command line to their files, on the demo pictures."""
 
 import importlib.util
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from mmseg_deeplab.apis import init_model, segment
 from mmseg_deeplab.crf import DenseCRF
 from mmseg_deeplab.datasets.demo import make_demo_dataset
+from mmseg_deeplab.engine.crf_pictures import draw_crf
 from mmseg_deeplab.engine.hooks.dense_crf import load_preset
 
 
@@ -81,6 +85,23 @@ def test_search_refuses_what_makes_no_sense(demo, tool, tmp_path):
         main([*arguments, '--images', '1', '--held-out', '0'])
 
 
+def test_search_takes_images_and_void_from_the_validation(demo, tool, tmp_path):
+    """Truth whose void is 254, as the evaluator and the images' loading have it."""
+    config, checkpoint, data = demo
+    other = tmp_path / 'data'
+    shutil.copytree(data, other)
+    for path in (other / 'SegmentationClass').iterdir():
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == 255, 254, mask).astype(np.uint8)).save(path)
+    arguments = [config, checkpoint, '--data-root', str(other), *GRID, *QUICK, '--images', '1', '--held-out', '0']
+    options = ['val_dataloader.dataset.pipeline.1.ignore_index=254', 'val_evaluator.ignore_index=254']
+    main = tool('crf_search').main
+    main([*arguments, '--work-dir', str(tmp_path), '--cfg-options', *options])
+    assert json.loads((tmp_path / 'state.jsonl').read_text().splitlines()[0])['ignore_index'] == 254
+    with pytest.raises(ValueError, match='val_dataloader is None'):
+        main([*arguments, '--work-dir', str(tmp_path), '--cfg-options', 'val_dataloader=None'])
+
+
 def test_search_tells_settings_of_the_network_apart(demo, tool, tmp_path):
     config, checkpoint, data = demo
     arguments = [config, checkpoint, '--data-root', str(data), '--work-dir', str(tmp_path), *GRID, *QUICK]
@@ -105,3 +126,21 @@ def test_visualize_draws_two_pictures(demo, tool, tmp_path, capsys):
     Image.new('L', (7, 5)).save(tmp_path / 'small.png')
     with pytest.raises(ValueError, match=r'small.png is \(5, 7\), the image'):
         main([*arguments, '--truth', str(tmp_path / 'small.png')])
+    with pytest.raises(FileNotFoundError, match='truth nope.png does not exist'):
+        main([*arguments, '--truth', 'nope.png'])
+    with pytest.raises(FileNotFoundError, match='image nope.jpg does not exist'):
+        main([config, checkpoint, 'nope.jpg', *arguments[3:]])
+
+
+def test_pictures_show_the_network_at_the_size_of_the_test(demo, tmp_path):
+    """The loader's pipeline, not the config's variable of that name, says how images come."""
+    config, checkpoint, data = demo
+    cfg = Config.fromfile(config)
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(65, 65)))
+    model = init_model(cfg, checkpoint, 'cpu')
+    sizes = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
+    image = str(sorted((data / 'JPEGImages').iterdir())[-1])
+    segment(model, image)
+    draw_crf(model, image, dict(iterations=1), tmp_path, iterations=(0,))
+    assert len(sizes) == 2 and sizes[0] == sizes[1]
