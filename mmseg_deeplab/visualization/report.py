@@ -38,9 +38,9 @@ class Sample:
 class ReportHook(Hook):
     """Writes `out_dir/index.html` after the test: configuration, tables, plots, worst and best images.
 
-    The page holds its pictures itself and needs no network. Beside it lie the plots as PNG and the numbers as CSV
-    (confusion.csv, images.csv, trimap.csv). It reads the scores of the SegmentationMetric in test_evaluator and adds
-    a TrimapMetric unless there is one.
+    The page holds its pictures itself and needs no network. Beside it lie the plots as PNG and the numbers as CSV:
+    confusion.csv in pixels, images.csv and trimap.csv in percent. It reads the scores of the SegmentationMetric in
+    test_evaluator and adds a TrimapMetric unless there is one.
 
     Args:
         out_dir: folder of the report.
@@ -135,7 +135,8 @@ class ReportHook(Hook):
         _csv(self.out_dir / 'confusion.csv', ['truth \\ predicted', *classes], matrix)
         maps = [metric.images] + ([metric.images_before_crf] if metric.images_before_crf else [])
         rows = [
-            [rows[0].img_path, *(v for r in rows for v in (r.miou, r.pixel_acc))] for rows in zip(*maps, strict=True)
+            [rows[0].img_path, *(100 * v for r in rows for v in (r.miou, r.pixel_acc))]
+            for rows in zip(*maps, strict=True)
         ]
         header = ['image', 'mIoU', 'aAcc', 'mIoU before CRF', 'aAcc before CRF'][: 1 + 2 * len(maps)]
         _csv(self.out_dir / 'images.csv', header, rows)

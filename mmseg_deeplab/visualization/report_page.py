@@ -2,10 +2,10 @@
 
 import base64
 import io
+import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -88,6 +88,8 @@ def render(
     judged = [(name, palette[k]) for k, name in enumerate(classes) if not np.isnan(scores.iou[k])]
     legend = _legend(judged) + _legend(difference_legend(before is not None))
     legend += '<p class="note">void (not scored): grey stripes. Scores: mean IoU over the classes in the image.</p>'
+    names = image_names([image.img_path for image in images])
+    shown = images[:LISTED_IMAGES]
     sections = [
         ('What was tested', f'<table class="about">{rows}</table>'),
         ('Classes', f'<div class="scroll">{_class_table(classes, palette, scores, before)}</div>'),
@@ -98,9 +100,9 @@ def render(
             'void pixels left out.</p>' + _plot(plots['trimap'], 'scores over trimap width'),
         ),
         ('Confusion', _plot(plots['confusion'], 'confusion matrix')),
-        ('Worst images', legend + ''.join(_card(card) for card in worst)),
-        ('Best images', ''.join(_card(card) for card in best)),
-        (f'The {min(LISTED_IMAGES, len(images))} worst of {len(images)} images', _image_table(images[:LISTED_IMAGES])),
+        ('Worst images', legend + ''.join(_card(card, names) for card in worst)),
+        ('Best images', ''.join(_card(card, names) for card in best)),
+        (f'The {len(shown)} worst of {len(images)} images', _image_table(shown, names)),
         ('Configuration', f'<details><summary>show</summary><pre>{escape(config)}</pre></details>'),
     ]
     body = ''.join(f'<h2>{heading}</h2>{content}\n' for heading, content in sections if content)
@@ -143,16 +145,25 @@ def _class_table(classes, palette, scores: Scores, before: Scores | None) -> str
     return f'<table><tr>{"".join(f"<th>{h}</th>" for h in header)}</tr>{"".join(rows)}</table>'
 
 
-def _image_table(images: list[ImageResult]) -> str:
+def image_names(paths: Sequence[str]) -> dict[str, str]:
+    """The part of each path below the folder that all have in common; the whole path where there is no such folder."""
+    try:
+        root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    except ValueError:  # no paths, or absolute and relative ones
+        root = ''
+    return {path: os.path.relpath(path, root) if root else path for path in paths}
+
+
+def _image_table(images: list[ImageResult], names: dict[str, str]) -> str:
     rows = ''.join(
-        f'<tr><td>{escape(Path(i.img_path).name)}</td><td>{_percent(i.miou)}</td><td>{_percent(i.pixel_acc)}</td></tr>'
+        f'<tr><td>{escape(names[i.img_path])}</td><td>{_percent(i.miou)}</td><td>{_percent(i.pixel_acc)}</td></tr>'
         for i in images
     )
     return f'<table class="images"><tr><th>image</th><th>mIoU</th><th>aAcc</th></tr>{rows}</table>'
 
 
-def _card(card: Card) -> str:
-    text = f'<b>{escape(Path(card.after.img_path).name)}</b> mIoU {_percent(card.after.miou)}'
+def _card(card: Card, names: dict[str, str]) -> str:
+    text = f'<b>{escape(names[card.after.img_path])}</b> mIoU {_percent(card.after.miou)}'
     if card.before:
         text += f' ({_percent(card.before.miou)} before CRF)'
     text += f', pixel accuracy {_percent(card.after.pixel_acc)}'

@@ -13,6 +13,7 @@ import torch.distributed
 from PIL import Image
 
 from mmseg_deeplab.visualization import panels
+from mmseg_deeplab.visualization.report_page import image_names, render
 
 
 @pytest.mark.parametrize('mode', ['test', 'val'])
@@ -76,15 +77,25 @@ def test_report_is_one_page_that_holds_everything(run_test, tmp_path, crf):
     assert ('before CRF' in text) == crf
     with (tmp_path / 'report' / 'images.csv').open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 6 and float(rows[0]['aAcc']) == 1
+    assert len(rows) == 6 and float(rows[0]['aAcc']) == 100
     if crf:
-        assert float(rows[0]['aAcc before CRF']) < 1
+        assert 50 < float(rows[0]['aAcc before CRF']) < 100
     with (tmp_path / 'report' / 'trimap.csv').open() as file:
         trimap = list(csv.DictReader(file))
     assert [row['width'] for row in trimap] == [str(w) for w in range(1, 41)]
     assert round(float(trimap[9]['mIoU']), 2) == metrics['trimap/mIoU_10px']
     confusion = np.genfromtxt(tmp_path / 'report' / 'confusion.csv', delimiter=',', skip_header=1)[:, 1:]
     assert round(100 * np.trace(confusion) / confusion.sum(), 2) == metrics['aAcc']
+
+
+def test_images_of_one_name_are_told_apart():
+    assert image_names(['/d/val/a/1.png', '/d/val/b/1.png']) == {
+        '/d/val/a/1.png': 'a/1.png',
+        '/d/val/b/1.png': 'b/1.png',
+    }
+    assert image_names(['d/1.png']) == {'d/1.png': '1.png'}
+    assert image_names(['a/1.png', '/b/1.png']) == {'a/1.png': 'a/1.png', '/b/1.png': '/b/1.png'}
+    assert image_names([]) == {}
 
 
 def test_two_processes_give_the_numbers_and_files_of_one(run_test, tmp_path, monkeypatch):
@@ -131,7 +142,6 @@ def test_report_needs_our_metric(run_test, tmp_path):
 
 def test_user_text_is_escaped():
     from mmseg_deeplab.evaluation import Scores
-    from mmseg_deeplab.visualization.report_page import render
 
     page = render(
         '<b>&', {}, {}, ['<i>'], [(1, 2, 3)], Scores.of(np.ones((1, 1), int)), None,
