@@ -550,3 +550,35 @@ def test_the_share_of_a_single_image_is_empty(black_and_white, tmp_path):
     write_mask(tmp_path / 'masks' / '0.png', np.ones((40, 50), np.uint8))
     message = problem(black_and_white)
     assert 'val_dataloader.dataset: 1 image found in ' in message and 'val_ratio=0.2 is empty; add' in message
+
+
+# ---- batches of validation -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('tta', [False, True])
+def test_a_batch_of_different_sizes(cfg, generated, tta):
+    """Images of the demo are of many sizes."""
+    if tta:
+        cfg.test_dataloader.dataset.pipeline = copy.deepcopy(cfg.tta_pipeline)
+    check(cfg, 'test')
+    cfg.test_dataloader.batch_size = 2
+    message = problem(cfg, 'test')
+    assert 'test_dataloader.batch_size is 2' in message and message.endswith('Set test_dataloader.batch_size=1')
+    for name in names(generated, 'val')[:2]:
+        image = generated / 'JPEGImages' / f'{name}.jpg'
+        height, width = cv2.imread(str(image)).shape[:2]
+        assert str(image) in message if tta else f'{image} has {width} x {height}' in message
+
+
+def test_batches_of_images_that_are_made_one_size_pass(cfg):
+    cfg.val_dataloader.batch_size = 2
+    assert 'val_dataloader.batch_size is 2' in problem(cfg)
+    cfg.val_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(64, 64), keep_ratio=False))
+    check(cfg, 'train')
+
+
+def test_batches_of_equal_images_pass(black_and_white):
+    for split in ('train', 'val'):
+        black_and_white[f'{split}_dataloader'].dataset.update(masks='colours', val_ratio=0.5)
+    black_and_white.val_dataloader.batch_size = 2
+    check(black_and_white, 'train')

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..datasets.data_root import iter_datasets
-from .data import check_files, check_pipelines, check_shares, open_dataset
+from .data import check_batches, check_files, check_pipelines, check_shares, open_dataset
 from .errors import PreflightError
 from .keys import check_keys, check_options
 from .model import build, check_classes, check_single_image_batches
@@ -53,7 +53,10 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
         check_single_image_batches(model, cfg)
     if int(os.environ.get('RANK', 0)) == 0:
         for split, dataset_cfg, dataset in opened:
-            check_files(dataset, dataset_cfg, split, check_all)
+            sizes = check_files(dataset, dataset_cfg, split, check_all)
+            batch_size = cfg[f'{split}_dataloader'].get('batch_size') or 1
+            if split != 'train' and batch_size > 1 and len(sizes) > 1:
+                check_batches(sizes, dataset_cfg.get('pipeline') or [], f'{split}_dataloader', batch_size)
 
 
 def _check_checkpoints(cfg: Config, mode: str) -> None:

@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,11 +71,11 @@ def check_pipelines(value: object, path: str) -> None:
                     raise PreflightError(f'{path}.pipeline.{i} ({_name(step)}): {reason(error)}') from error
 
 
-def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool) -> None:
+def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool) -> list[dict]:
     """Check that a dataset has images, each with its mask, and that images and masks can be used as they are.
 
     Existence is checked of all files, by one listing of each folder; contents of `SAMPLE_SIZE` files spread over the
-    set, or of all with `check_all`.
+    set, or of all with `check_all`. Returns one sample for each size of image among those read.
 
     Raises:
         PreflightError: for the first file in the order of the dataset that can't be used; or if no mask for training
@@ -112,14 +112,41 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
     chosen = samples[::step]
     classes = len(dataset.metainfo.get('classes') or ())
     seen: set[int] = set()
+    sizes: dict[str, tuple[int, int]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        checks = pool.map(lambda sample: _problem(sample, loads, classes, dataset.ignore_index, seen), chosen)
+        checks = pool.map(lambda sample: _problem(sample, loads, classes, dataset.ignore_index, seen, sizes), chosen)
         for problem in _with_progress(checks, len(chosen), len(samples), split):
             if problem:
                 pool.shutdown(cancel_futures=True)
                 raise PreflightError(f'{split}: {problem}')
     if split == 'train' and classes > 1 and seen == {0, dataset.ignore_index}:
         raise PreflightError(_only_void_beside_zero(dataset, len(chosen), len(samples)))
+    by_size: dict = {}
+    for sample in chosen:
+        by_size.setdefault(sizes.get(sample['img_path']), sample)
+    return list(by_size.values())
+
+
+def check_batches(samples: list[dict], pipeline: Sequence, key: str, batch_size: int) -> None:
+    """Check that images of different sizes leave the pipeline of a validation or test loader with one size.
+
+    Raises:
+        PreflightError: they do not; MMSegmentation pads batches in training only.
+    """
+    transform = Compose(copy.deepcopy(list(pipeline)))
+    first = None
+    for sample in samples:
+        inputs = (transform(copy.deepcopy(sample)) or {}).get('inputs')
+        inputs = inputs[0] if isinstance(inputs, list) else inputs  # of test-time augmentation
+        if inputs is None:
+            continue
+        size = f'{sample["img_path"]} has {inputs.shape[-1]} x {inputs.shape[-2]}'
+        first = first or (inputs.shape, size)
+        if inputs.shape != first[0]:
+            raise PreflightError(
+                f'{key}.batch_size is {batch_size}, but images in a batch of validation or test must be of one size, '
+                f'and {first[1]} pixels, {size}. Set {key}.batch_size=1'
+            )
 
 
 def check_shares(opened: Iterable[tuple[str, BaseSegDataset]]) -> None:
@@ -153,8 +180,13 @@ def _only_void_beside_zero(dataset: BaseSegDataset, number: int, total: int) -> 
     )
 
 
-def _problem(sample: dict, loads: list, classes: int, ignore_index: int, seen: set[int]) -> str | None:
-    """Load an image and its mask as training does; return what is wrong with them or None. `seen`: labels met."""
+def _problem(
+    sample: dict, loads: list, classes: int, ignore_index: int, seen: set[int], sizes: dict[str, tuple[int, int]]
+) -> str | None:
+    """Load an image and its mask as training does; return what is wrong with them or None.
+
+    Adds the labels met to `seen` and the image's shape to `sizes`.
+    """
     results = dict(sample)
     files = f'image {sample["img_path"]}'
     try:
@@ -167,6 +199,8 @@ def _problem(sample: dict, loads: list, classes: int, ignore_index: int, seen: s
     except Exception as error:  # OpenCV's errors share no base but this
         return f'{files} cannot be read: {type(error).__name__}: {error}'
     image, mask = results.get('img'), results.get('gt_seg_map')
+    if image is not None:
+        sizes[sample['img_path']] = image.shape[:2]
     if mask is None or image is None:
         return None
     if mask.shape != image.shape[:2]:
