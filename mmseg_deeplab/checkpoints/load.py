@@ -7,6 +7,7 @@ are covered alike.
 """
 
 import difflib
+import hashlib
 import json
 import os
 import pickle
@@ -143,7 +144,12 @@ def _read_safetensors(path: Path) -> dict:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f'{path} is cut short or not in the safetensors format: get it again ({error})') from error
-    return dict(state_dict=state, meta=json.loads(metadata['meta'])) if 'meta' in metadata else state
+    if 'meta' not in metadata:
+        return state
+    try:
+        return dict(state_dict=state, meta=json.loads(metadata['meta']))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its metadata 'meta' is not JSON ({error}): write it by json.dumps") from error
 
 
 # MMEngine logs the name of a loader without its first ten characters, 'load_from_'.
@@ -156,13 +162,21 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
 def load_from_http(filename: str, map_location: Any = None) -> dict:
     """Download once to torch's cache (each machine for itself) and read it from there."""
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / os.path.basename(urlparse(filename).path)
+    path = _cached(filename)
     if get_dist_info()[0] == 0 and not path.exists():
         _download(filename, path)
     barrier()
     if not path.exists():
         _download(filename, path)
     return load_file(path, map_location)
+
+
+def _cached(url: str) -> Path:
+    """Where a download is kept: where torch keeps it if its name tells its content, else in a folder of its URL."""
+    folder, name = Path(torch.hub.get_dir()) / 'checkpoints', os.path.basename(urlparse(url).path)
+    if re.search(r'-[0-9a-f]{8,}\.', name):  # the hash that torch and OpenMMLab put there
+        return folder / name
+    return folder / hashlib.sha256(url.encode()).hexdigest()[:8] / name
 
 
 def _download(url: str, path: Path) -> None:

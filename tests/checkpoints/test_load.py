@@ -10,6 +10,7 @@ from collections import OrderedDict
 import mmengine
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModule
@@ -103,6 +104,16 @@ def test_good_files_come_by_http_and_by_name(tmp_path, server, monkeypatch):
         CheckpointLoader.load_checkpoint(f'{server}/absent.pth')
     with pytest.raises(ValueError, match='mmcls://nett is unknown; did you mean net'):
         CheckpointLoader.load_checkpoint('mmcls://nett')
+
+
+def test_downloads_of_one_name_are_kept_apart(tmp_path, server):
+    for number, folder in enumerate(('a', 'b')):
+        (tmp_path / folder).mkdir()
+        torch.save(dict(w=torch.tensor(number)), tmp_path / folder / 'model.pth')
+        torch.save(dict(w=torch.tensor(number)), tmp_path / folder / 'model-0123abcd.pth')
+    assert [CheckpointLoader.load_checkpoint(f'{server}/{folder}/model.pth')['w'].item() for folder in 'ab'] == [0, 1]
+    CheckpointLoader.load_checkpoint(f'{server}/a/model-0123abcd.pth')
+    assert (tmp_path / 'cache/checkpoints/model-0123abcd.pth').is_file()  # shared with all that torch downloads
 
 
 def test_the_names_in_our_configs_are_known_without_torchvision():
@@ -200,6 +211,12 @@ def test_what_is_no_checkpoint_is_explained(tmp_path):
     (tmp_path / 'model.pkl').write_bytes(pickle.dumps({}))
     with pytest.raises(ValueError, match='pickle, which can run code'):
         load_file(tmp_path / 'model.pkl')
+
+
+def test_metadata_that_is_not_json_is_explained(tmp_path):
+    safetensors.torch.save_file(dict(w=torch.zeros(1)), tmp_path / 'm.safetensors', metadata=dict(meta='{epoch: 3'))
+    with pytest.raises(ValueError, match=r"m\.safetensors: its metadata 'meta' is not JSON"):
+        load_file(tmp_path / 'm.safetensors')
 
 
 def test_missing_files_suggest_near_names(tmp_path):
