@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from plain_network import Net, assert_same, resize
 
 from mmseg_deeplab.checkpoints.convert import build, convert_file, convert_state, detect_format, fit_to_model
+from mmseg_deeplab.checkpoints.convert.fit import options_that_differ
 from mmseg_deeplab.checkpoints.load import load_file
 
 IMAGE = torch.randn(2, 3, 65, 81, generator=torch.Generator().manual_seed(1))
@@ -185,6 +186,21 @@ def test_whole_models(network):
     fit_to_model(conversion, model, 'test', [])
     assert_same(model.decode_head(model.backbone(IMAGE)), expected)
     assert model.align_corners
+
+
+@torch.no_grad()
+def test_the_eps_of_backbone_and_head_are_told_apart():
+    """slim's MobileNetV2 has 1e-3, the release's ASPP and decoder 1e-5; the segmentor's is for both."""
+    net = TensorFlow()
+    half_mobilenet_v3(net, IMAGE)
+    wanted = convert_state(net.state).model
+    without = {part: {k: v for k, v in wanted[part].items() if k != 'norm_cfg'} for part in ('backbone', 'decode_head')}
+    for own, expected in (({}, ['model.decode_head.norm_cfg.eps']), (dict(norm_cfg=dict(eps=1e-5)), [])):
+        cfg = {**wanted, **without, 'norm_cfg': dict(type='SyncBN', eps=1e-3)}
+        cfg['decode_head'] = {**cfg['decode_head'], **own}
+        assert [line.split('=')[0] for line in options_that_differ(wanted, cfg)] == expected
+        differs = build({**cfg, 'norm_cfg': dict(type='BN', eps=1e-3)}).decode_head.aspp.project.bn.eps != 1e-5
+        assert differs == bool(expected)
 
 
 @torch.no_grad()

@@ -39,7 +39,10 @@ def _differences(fitting: Mapping, cfg: Mapping, path: str, whole: Mapping) -> I
             continue
         found = cfg.get(key, _default(cfg, key))
         if key == 'norm_cfg':
-            wanted, found = _eps(wanted), _eps(found or whole.get('norm_cfg'))
+            found = found or {}
+            if 'type' not in found:  # the segmentor adds its own
+                found = {**(whole.get('norm_cfg') or {}), **found}
+            wanted, found = _eps(wanted), _eps(found)
             if wanted != found:
                 yield f'{path}.norm_cfg.eps', wanted, found
         elif isinstance(wanted, Mapping):
@@ -48,8 +51,8 @@ def _differences(fitting: Mapping, cfg: Mapping, path: str, whole: Mapping) -> I
             yield f'{path}.{key}', wanted, found
 
 
-def _eps(norm_cfg: Mapping | None) -> float:
-    return (norm_cfg or {}).get('eps', 1e-5)
+def _eps(norm_cfg: Mapping) -> float:
+    return norm_cfg.get('eps', 1e-5)
 
 
 def _plain(value: Any) -> Any:

@@ -173,6 +173,7 @@ def _head(converted: Mapping[str, Tensor]) -> dict | None:
         channels=len(converted['decode_head.aspp.project.conv.weight']),
         rates=(6, 12, 18)[: max(branches)],
         pool_bins=(1,) if 'decode_head.aspp.pooled.0.conv.weight' in converted else (),
+        norm_cfg=dict(type='BN', eps=1e-5),  # the backbone's is 1e-3
         align_corners=True,
         separable_aspp=any('aspp.branches.1.depthwise' in name for name in converted),
     )
