@@ -10,7 +10,7 @@ from plain_network import Net
 from source_networks import CLASSES, IMAGE, caffe_vgg, kazuto_v2, torchvision_v3, vainf_v3plus
 
 from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
-from mmseg_deeplab.checkpoints.convert import convert_file, convert_state
+from mmseg_deeplab.checkpoints.convert import convert_file, convert_state, parameters
 from mmseg_deeplab.checkpoints.convert.fit import options_that_differ
 from mmseg_deeplab.checkpoints.convert.rules import IMAGENET
 
@@ -86,8 +86,31 @@ def test_sources_with_code_are_refused(tmp_path):
     np.savez(tmp_path / 'code.npz', a=np.array([print], dtype=object))
     with pytest.raises(ValueError, match=r'code\.npz is damaged or no archive of plain arrays.*allow_pickle'):
         convert_file(tmp_path / 'code.npz', tmp_path / 'out.pth')
+    np.savez(tmp_path / 'text.npz', a=np.array(['x']))
+    with (tmp_path / 'array.npz').open('wb') as file:
+        np.save(file, np.zeros(3))
+    for name in ('text', 'array'):
+        with pytest.raises(ValueError, match=rf'{name}\.npz is damaged or no archive of plain arrays'):
+            convert_file(tmp_path / f'{name}.npz', tmp_path / 'out.pth')
     with pytest.raises(FileNotFoundError, match=r'there is no checkpoint .*none\.npz'):
         convert_file(tmp_path / 'none.npz', tmp_path / 'out.pth')
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda state: dict(net=state, acc=0.7, epoch=3),
+        lambda state: dict(model_ema={'n_averaged': torch.tensor(9), **{f'module.{k}': v for k, v in state.items()}}),
+        lambda state: dict(state_dict=dict(model=state)),
+        lambda state: dict(state_dict={f'model.{k}': v for k, v in state.items()}),
+        lambda state: {f'module._orig_mod.{k}': v for k, v in state.items()},
+    ],
+    ids=['net', 'model_ema', 'nested', 'lightning', 'compiled'],
+)
+def test_state_dicts_are_found_in_their_wrapping(wrap):
+    state = {'model.a': torch.ones(1), 'b': torch.zeros(2)}  # 'model.' is of one name only, so it stays
+    found = parameters(wrap(state))
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
 
 
 def test_the_tool(tmp_path, repo, monkeypatch, capsys):

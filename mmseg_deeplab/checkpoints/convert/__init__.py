@@ -20,8 +20,10 @@ from .rules import Conversion
 from .unfold import unfold_batch_norm
 
 FORMATS = ('tensorflow', 'torchvision', 'mmseg', 'kazuto', 'vgg', 'vainf', 'jfzhang95', 'timm', 'detectron2', 'smp')
-CONTAINERS = ('state_dict', 'model_state', 'model')
+CONTAINERS = ('state_dict', 'model_state', 'model', 'net', 'model_ema')
 """Keys under which codebases keep the state dict in their files."""
+WRAPPERS = ('module.', 'model.', '_orig_mod.')
+"""Prefixes of all names, by DistributedDataParallel, Lightning, torch.compile."""
 
 
 def read_source(path: str | Path) -> dict[str, Tensor]:
@@ -31,7 +33,7 @@ def read_source(path: str | Path) -> dict[str, Tensor]:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(f'{path} is damaged or no archive of plain arrays: get it again ({error})') from error
     checkpoint = load_file(path)
     state = parameters(checkpoint)
@@ -42,12 +44,13 @@ def read_source(path: str | Path) -> dict[str, Tensor]:
 
 def parameters(checkpoint: Mapping) -> dict[str, Tensor]:
     """The state dict of any codebase's checkpoint."""
-    for key in CONTAINERS:
-        if isinstance(checkpoint.get(key), Mapping):
-            checkpoint = checkpoint[key]
-            break
+    while (key := next((k for k in CONTAINERS if isinstance(checkpoint.get(k), Mapping)), None)) is not None:
+        checkpoint = checkpoint[key]
     values = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor | np.ndarray)}
-    return {name.removeprefix('module.'): torch.as_tensor(value) for name, value in values.items()}
+    values.pop('n_averaged', None)  # the counter of torch's AveragedModel, beside module.*
+    while prefix := next((p for p in WRAPPERS if values and all(name.startswith(p) for name in values)), ''):
+        values = {name.removeprefix(prefix): value for name, value in values.items()}
+    return {name: torch.as_tensor(value) for name, value in values.items()}
 
 
 def detect_format(state: Mapping[str, Tensor]) -> str | None:
