@@ -13,10 +13,12 @@ import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_distributed
 from mmengine.runner import Runner
-from mmseg.registry import RUNNERS
+from mmseg.evaluation import CityscapesMetric, IoUMetric
+from mmseg.registry import METRICS, RUNNERS
 
 from ..crf.memory import keep_freed_memory
-from ..datasets import ImageMaskFolder, set_data_root
+from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
+from ..evaluation import SegmentationMetric
 from ..models import DeepLab
 from ..preflight import check_options
 from .hooks.dense_crf import DenseCRFHook, load_preset
@@ -174,6 +176,11 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
             cfg.merge_from_dict(cfg_options)
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f'--cfg-options do not fit {path}: {error}') from error
+        if isinstance(cfg.get('custom_hooks'), dict):
+            raise ValueError(
+                f'--cfg-options custom_hooks.{next(iter(cfg.custom_hooks))}...: {path} has no custom_hooks to change. '
+                f"Add custom_hooks = [dict(type='EMAHook')] or the like to the config file"
+            )
     return cfg
 
 
@@ -192,10 +199,19 @@ def _load(args: Namespace) -> Config:
 
 
 def _save_predictions(cfg: Config, folder: str) -> None:
-    metric = cfg.test_evaluator[0] if isinstance(cfg.test_evaluator, list) else cfg.test_evaluator
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    for metric in evaluators:
+        kind = METRICS.get(metric['type']) if isinstance(metric['type'], str) else metric['type']
+        if kind is not None and issubclass(kind, (SegmentationMetric, IoUMetric, CityscapesMetric)):
+            break
+    else:
+        raise ValueError('--out needs a metric that saves predictions: add SegmentationMetric to test_evaluator')
     metric['output_dir'] = folder
     dataset = cfg.test_dataloader.dataset
-    if dataset.type in ('ImageMaskFolder', ImageMaskFolder):  # may hold images of the same name in several folders
+    if issubclass(kind, SegmentationMetric) and dataset.type in (
+        'ImageMaskFolder',
+        ImageMaskFolder,
+    ):  # may hold images of the same name in several folders
         images = (dataset.get('data_prefix') or {}).get('img_path', 'images')
         metric['image_root'] = str(Path(dataset.get('data_root') or '', images))
 
@@ -212,7 +228,8 @@ def _enable_tta(cfg: Config) -> None:
     for key in ('tta_pipeline', 'tta_model'):
         if not cfg.get(key):
             raise ValueError(f'--tta needs {key} in the config; configs/_base_ shows how it looks')
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    for dataset in iter_datasets(cfg.test_dataloader):
+        dataset.pipeline = cfg.tta_pipeline
     # Padding to a fixed size after the scaling would make most of a small view mean colour, which image pooling
     # averages over; the TensorFlow release pads first, so that there the padding is scaled with the image.
     if (cfg.model.get('data_preprocessor') or {}).get('test_cfg'):

@@ -59,3 +59,34 @@ def test_out_is_flat_for_other_datasets(arguments, repo, tmp_path):
     arguments.config = repo / 'configs/_base_/datasets/demo.py'
     cfg = load_test_config(arguments)
     assert cfg.test_evaluator.output_dir == arguments.out and 'image_root' not in cfg.test_evaluator
+
+
+@pytest.mark.parametrize('kind, others', [('SegmentationMetric', {'image_root'}), ('IoUMetric', set())])
+def test_out_goes_to_the_metric_that_saves(arguments, kind, others):
+    arguments.config.write_text(
+        arguments.config.read_text() + f"test_evaluator = [dict(type='TrimapMetric'), dict(type='{kind}')]\n"
+    )
+    trimap, metric = load_test_config(arguments).test_evaluator
+    assert trimap == dict(type='TrimapMetric')
+    assert metric['output_dir'] == arguments.out and metric.keys() == {'type', 'output_dir', *others}
+    arguments.config.write_text(arguments.config.read_text() + "test_evaluator = [dict(type='TrimapMetric')]\n")
+    with pytest.raises(ValueError, match='--out needs a metric that saves'):
+        load_test_config(arguments)
+
+
+def test_tta_reaches_wrapped_datasets(arguments):
+    arguments.config.write_text(
+        arguments.config.read_text()
+        + "model = dict(type='DeepLab')\ntta_model = dict(type='DeepLabTTA')\n"
+        + "part = dict(type='ImageMaskFolder', pipeline=[])\n"
+        + "test_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[part, part]))\n"
+    )
+    arguments.out, arguments.tta = None, True
+    cfg = load_test_config(arguments)
+    assert 'pipeline' not in cfg.test_dataloader.dataset
+    assert [part.pipeline for part in cfg.test_dataloader.dataset.datasets] == [cfg.tta_pipeline] * 2
+
+
+def test_hooks_that_are_not_there_cannot_be_changed(arguments):
+    with pytest.raises(ValueError, match=r'custom_hooks\.0.*has no custom_hooks to change'):
+        load_config(arguments.config, {'custom_hooks.0.type': 'EMAHook'})

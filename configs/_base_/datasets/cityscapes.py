@@ -1,5 +1,6 @@
 # Cityscapes, 19 classes, fine annotations: crop 769, scales 0.5 to 2.0, whole 1024 x 2048 images at test, which
-# DeepLab pads to 1025 x 2049; batch 16 over all devices (the TF release takes 8 where memory is short). Test scales 0.75, 1, 1.25 (1706.05587, section 4.3).
+# DeepLab pads to 1025 x 2049; batch 16 over all devices (the TF release takes 8 where memory is short).
+# Test scales 0.75, 1, 1.25 (1706.05587, section 4.3).
 dataset_type = 'CityscapesDataset'
 data_root = 'data/cityscapes'
 num_classes = 19
