@@ -174,8 +174,9 @@ def _only_void_beside_zero(dataset: BaseSegDataset, number: int, total: int) -> 
         else f"if {void} stands for a class, store it as 1, or use ImageMaskFolder with masks='colours' and a "
         f"classes.txt of the lines '{names[0]}, 0, 0, 0' and '{names[1]}, {void}, {void}, {void}'"
     )
+    read = f'{number} of {total} read' + '; --check-all reads all' * (number < total)
     return (
-        f"train: the masks in '{dataset.data_prefix.get('seg_map_path')}' ({number} of {total} read) hold only class "
+        f"train: the masks in '{dataset.data_prefix.get('seg_map_path')}' ({read}) hold only class "
         f'0 ({names[0]}) and {void} (void, not learnt), but the dataset has {len(names)} classes: {cause}'
     )
 
