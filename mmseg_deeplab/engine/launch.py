@@ -208,10 +208,8 @@ def _save_predictions(cfg: Config, folder: str) -> None:
         raise ValueError('--out needs a metric that saves predictions: add SegmentationMetric to test_evaluator')
     metric['output_dir'] = folder
     dataset = cfg.test_dataloader.dataset
-    if issubclass(kind, SegmentationMetric) and dataset.type in (
-        'ImageMaskFolder',
-        ImageMaskFolder,
-    ):  # may hold images of the same name in several folders
+    # Images of the same name may lie in several folders.
+    if dataset.type in ('ImageMaskFolder', ImageMaskFolder) and issubclass(kind, SegmentationMetric):
         images = (dataset.get('data_prefix') or {}).get('img_path', 'images')
         metric['image_root'] = str(Path(dataset.get('data_root') or '', images))
 
