@@ -35,7 +35,7 @@ class DenseCRF:
         pos_xy_std, bi_xy_std: standard deviations of the positions, in pixels, > 0.
         bi_rgb_std: standard deviation of the colours, in grey levels of 0 to 255, > 0.
         backend: 'pydensecrf' is the reference implementation (one CPU thread), 'torch' this package's own (CPU and
-            CUDA), 'auto' takes 'torch' for tensors on a GPU and the faster installed one on the CPU.
+            CUDA), 'auto' takes 'torch', which is the faster one.
         normalization: of the kernel matrix K with row sums n: 'symmetric' n^-1/2 K n^-1/2 (ICML 2013), 'after'
             n^-1 K (NIPS 2011), 'before' K n^-1, 'no' K itself, whose messages are huge.
         prune: None, or a probability: the classes that do not exceed it on any pixel exchange no messages and share

@@ -107,6 +107,9 @@ def mean_field(
             number of classes may differ. kernels: those of each image, the same but for their compatibilities.
     What is yielded is overwritten by the next step.
     """
+    if not images:
+        yield from ([] for _ in range(iterations + 1))
+        return
     # glibc keeps smaller blocks, too, only up to twice the size of the largest one that it has seen freed.
     torch.empty(_LARGEST_BLOCK)
     ends = torch.tensor([unary.shape[1] for unary in unaries]).cumsum(0).tolist()

@@ -118,7 +118,7 @@ def test_batch_equals_its_images(backend, weights):
     for image, p, one, other in zip(images, scores, crf(images, scores), last, strict=True):
         np.testing.assert_array_equal(one, crf(image, p))
         np.testing.assert_allclose(other, one, atol=1e-5)
-    assert crf([], []) == []
+    assert crf([], []) == [] and list(crf.steps([], [])) == [[]] * 5
 
 
 @pytest.mark.parametrize('prune', [None, 0.05])
