@@ -6,7 +6,7 @@ STACK ?= onedl
 PYTHON ?= python3
 VENV ?= $(if $(filter onedl,$(STACK)),.venv,.venv-$(STACK))
 BIN := $(abspath $(VENV))/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+PIP := "$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt
 TORCH ?= torch==2.13.0
 WORKERS ?= 2
 
@@ -20,7 +20,7 @@ install: $(VENV)/.installed
 # torch first: mmcv is compiled against it, and nothing after it may bring another one.
 $(VENV)/.installed: setup.py constraints.txt mmseg_deeplab/stack.py
 	@test $(STACK) = onedl -o $(STACK) = openmmlab || { echo "STACK=$(STACK): choose onedl or openmmlab"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x "$(BIN)/python" || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH) numpy
 ifeq ($(STACK),openmmlab)
 	$(PIP) 'setuptools<81' wheel ninja psutil
@@ -29,21 +29,21 @@ endif
 	$(PIP) -e '.[$(STACK),test]'
 	@$(PIP) -e '.[crf]' > $(VENV)/crf.log 2>&1 || \
 	    echo 'pydensecrf2 does not build here (see $(VENV)/crf.log): the CRF runs without its pydensecrf backend'
-	$(BIN)/python -c 'import mmseg_deeplab'
+	"$(BIN)/python" -c 'import mmseg_deeplab'
 	touch $@
 
 demo: install
-	$(BIN)/python tools/make_demo_dataset.py data/demo
-	$(BIN)/python tools/train.py $(DEMO) --work-dir $(DEMO_WORK)
-	$(BIN)/python tools/test.py $(DEMO) "$$(cat $(DEMO_WORK)/last_checkpoint)" \
+	"$(BIN)/python" tools/make_demo_dataset.py data/demo
+	"$(BIN)/python" tools/train.py $(DEMO) --work-dir $(DEMO_WORK)
+	"$(BIN)/python" tools/test.py $(DEMO) "$$(cat $(DEMO_WORK)/last_checkpoint)" \
 	    --work-dir $(DEMO_WORK)/test --show-dir $(DEMO_WORK)/pictures
-	@ls $(CURDIR)/$(DEMO_WORK)/pictures/*.png | head -n 3
+	@ls "$(CURDIR)/$(DEMO_WORK)/pictures/"*.png | head -n 3
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS)
 
 lint: install
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	"$(BIN)/ruff" check . && "$(BIN)/ruff" format --check .
 
 clean:
 	rm -rf .venv .venv-openmmlab work_dirs/demo

@@ -1,6 +1,7 @@
 """The check of the installed stack: each wrong environment is named with the command that mends it."""
 
 import importlib.metadata
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,21 @@ def test_an_installed_package_has_the_presets_of_the_crf(repo, tmp_path):
     installed = tmp_path / 'mmseg_deeplab' / PRESETS.relative_to(Path(mmseg_deeplab.__file__).parent)
     assert sorted(path.name for path in installed.iterdir()) == sorted(path.name for path in PRESETS.glob('*.py'))
     assert (installed / 'v2_r101.py').is_file()
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='make is not installed')
+def test_the_makefile_takes_a_folder_with_a_space(repo, tmp_path):
+    """With programs that only say how they were called; the file names of targets are relative."""
+    clone = tmp_path / 're po'
+    (clone / 'mmseg_deeplab').mkdir(parents=True)
+    shutil.copy(repo / 'Makefile', clone)
+    for name in ('setup.py', 'constraints.txt', 'mmseg_deeplab/stack.py'):
+        (clone / name).touch()
+    for name in ('python', 'ruff'):
+        program = clone / '.venv' / 'bin' / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "{name} called: $@"\n')
+        program.chmod(0o755)
+    done = subprocess.run(['make', 'test', 'lint'], cwd=clone, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert 'python called: -m pytest' in done.stdout and 'ruff called: format' in done.stdout
