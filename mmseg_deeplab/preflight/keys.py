@@ -68,9 +68,13 @@ NUMBERS = {
     **{f'{split}_dataloader.num_workers': (int, True) for split in ('train', 'val', 'test')},
     **{f'train_cfg.{key}': (int, False) for key in ('max_iters', 'max_epochs', 'val_interval')},
     'auto_scale_lr.base_batch_size': (int, False),
+    'default_hooks.checkpoint.interval': (int, False),
+    'default_hooks.logger.interval': (int, False),
+    'optim_wrapper.accumulative_counts': (int, False),
     'optim_wrapper.optimizer.lr': (float, False),
     'randomness.seed': (int, True),
 }
+SIZES = ('model.data_preprocessor.size', 'model.data_preprocessor.test_cfg.size')
 # Dicts that are read alike wherever they stand. The type of clip_grad is 'norm' or 'value', no registered name.
 BY_NAME = {
     'data_prefix': {'img_path', 'img_path2', 'seg_map_path', 'depth_map_path'},
@@ -159,6 +163,14 @@ def check_keys(cfg: Config) -> None:
         if value is not None and not right:
             wanted = f'{kind.__name__} {"of 0 or more" if zero else "above 0"}'
             raise PreflightError(f"config key '{key}' is {value!r}, but it needs {wanted}")
+    for key in SIZES:
+        value = _at(cfg, key)
+        pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(side, int) for side in value)
+        if value is not None and not pair:
+            raise PreflightError(f"config key '{key}' is {value!r}, but it needs (height, width) in pixels")
+    clip = _at(cfg, 'optim_wrapper.clip_grad')
+    if clip is not None and not isinstance(clip, Mapping):
+        raise PreflightError(f"config key 'optim_wrapper.clip_grad' is {clip!r}, but it needs dict(max_norm={clip!r})")
 
 
 def _check(value: object, path: str) -> None:
