@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -391,6 +391,13 @@ def test_the_image_whose_logits_are_broken_is_named(folder, tmp_path):
     runner = make_runner(model, make_dataset(folder), tmp_path, [DenseCRFHook(workers=1, **VALUES)])
     with pytest.raises(ValueError, match=r'images/0\.png: .*NaN'):
         runner.test()
+
+
+def test_every_preset_is_a_base_file_too(repo):
+    bases = repo / 'configs' / '_base_' / 'dense_crf'
+    assert {path.name for path in bases.glob('*.py')} == {path.name for path in PRESETS.glob('*.py')}
+    for path in bases.glob('*.py'):
+        assert Config.fromfile(path).dense_crf == load_preset(path.stem)
 
 
 def test_presets_are_read_by_name_or_file(tmp_path):

@@ -1,0 +1,1 @@
+_base_ = '../../../mmseg_deeplab/crf/presets/v1_older.py'
