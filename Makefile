@@ -29,7 +29,7 @@ endif
 	$(PIP) -e '.[$(STACK),test]'
 	@$(PIP) -e '.[crf]' > $(VENV)/crf.log 2>&1 || \
 	    echo 'pydensecrf2 does not build here (see $(VENV)/crf.log): the CRF runs without its pydensecrf backend'
-	"$(BIN)/python" -c 'import mmseg_deeplab'
+	"$(BIN)/python" -c 'import mmseg_deeplab.plugin'
 	touch $@
 
 demo: install

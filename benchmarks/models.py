@@ -28,7 +28,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-import mmseg_deeplab  # noqa: F401
+import mmseg_deeplab.plugin  # noqa: F401
 from mmseg_deeplab.engine.hooks import fold_batch_norm
 
 CLASSES = 21

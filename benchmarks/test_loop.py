@@ -51,7 +51,7 @@ def make_runner(side: str, root: str, classes: int):
     from mmengine.runner import Runner
     from mmseg.registry import MODELS
 
-    import mmseg_deeplab  # noqa: F401
+    import mmseg_deeplab.plugin  # noqa: F401
 
     head = dict(type='DeepLabV3PlusHead', num_classes=classes, separable_aspp=True, separable_decoder=True, norm_cfg=BN)
     model = dict(

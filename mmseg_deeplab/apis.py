@@ -21,6 +21,7 @@ from .crf import DenseCRF
 from .datasets import iter_datasets
 from .engine.hooks.dense_crf import attach, load_preset
 from .engine.hooks.fast_inference import prepare_for_inference
+from .errors import UserError, UserFileNotFoundError
 
 __all__ = ['init_model', 'segment']
 
@@ -43,7 +44,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     """
     if not isinstance(config, Config):
         if not Path(config).is_file():
-            raise FileNotFoundError(f'config {config} does not exist')
+            raise UserFileNotFoundError(f'config {config} does not exist')
         config = Config.fromfile(config)
     init_default_scope(config.get('default_scope', 'mmseg'))
     weights = load_file(checkpoint)
@@ -93,13 +94,13 @@ def load_image(cfg: Config, image: str | Path | np.ndarray) -> dict:
     pipeline = [step for step in pipeline if step['type'] != 'LoadAnnotations']  # there is no truth to load
     if isinstance(image, (str, Path)):
         if not Path(image).is_file():
-            raise FileNotFoundError(f'image {image} does not exist')
+            raise UserFileNotFoundError(f'image {image} does not exist')
         source = dict(img_path=str(image))
     elif image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
         source = dict(img=np.ascontiguousarray(image[..., ::-1]))  # pipelines of the stack take BGR
         pipeline[0]['type'] = 'LoadImageFromNDArray'
     else:
-        raise ValueError(f'image is {image.dtype} {image.shape}; give uint8 pixels (H, W, 3) in RGB order')
+        raise UserError(f'image is {image.dtype} {image.shape}; give uint8 pixels (H, W, 3) in RGB order')
     data = Compose(pipeline)(source)
     return dict(inputs=[data['inputs']], data_samples=[data['data_samples']])
 
@@ -113,7 +114,7 @@ def _dataset_meta(cfg: Config) -> dict:
     try:
         return DATASETS.build({**dataset, 'lazy_init': True, 'pipeline': []}).metainfo
     except (OSError, ValueError, AssertionError) as error:
-        raise ValueError(
+        raise UserError(
             f'the checkpoint names no classes, and test_dataloader.dataset, {kind.__name__}, does not either: {error}. '
             f"Set its data_root, or put dict(dataset_meta=dict(classes=..., palette=...)) into the checkpoint's 'meta'"
         ) from error

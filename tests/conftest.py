@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-import mmseg_deeplab  # noqa: F401  every test finds its names registered, whatever other files are collected
+import mmseg_deeplab.plugin  # noqa: F401  every test finds its names registered, whatever other files are collected
 
 REPO = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get('MMSEG_DEEPLAB_DATA', REPO.parent / 'shared' / 'data'))

@@ -1,6 +1,6 @@
 # What all runs share: registration, hooks, logging, environment. User hooks go to custom_hooks.
 default_scope = 'mmseg'
-custom_imports = dict(imports=['mmseg_deeplab'], allow_failed_imports=False)
+custom_imports = dict(imports=['mmseg_deeplab.plugin'], allow_failed_imports=False)
 runner_type = 'DeepLabRunner'
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -25,6 +25,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as stack
 
+from ..errors import UserError, UserFileNotFoundError
+
 try:
     from numpy._core import multiarray
 except ImportError:  # numpy 1
@@ -80,18 +82,18 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     """
     path = Path(os.path.expanduser(path))
     if not path.is_file():
-        raise FileNotFoundError(_not_found(path))
+        raise UserFileNotFoundError(_not_found(path))
     if path.suffix == '.pkl':
-        raise ValueError(
+        raise UserError(
             f'{path} is a Python pickle, which can run code when it is read, so it is not read at all. In a place '
             f"where you trust it: torch.save({{k: torch.as_tensor(v) for k, v in pickle.load(f)['model'].items()}}, "
             f"'{path.with_suffix('.pth').name}')"
         )
     if path.stat().st_size == 0:
-        raise ValueError(f'{path} is empty: copy or download it again')
+        raise UserError(f'{path} is empty: copy or download it again')
     checkpoint = _read_safetensors(path) if path.suffix == '.safetensors' else _read_torch(path, map_location)
     if not isinstance(checkpoint, dict):
-        raise ValueError(
+        raise UserError(
             f'{path} is no checkpoint: it holds one {type(checkpoint).__name__}, not a dict of parameters. '
             f'Save model.state_dict() of it'
         )
@@ -117,8 +119,8 @@ def _read_torch(path: Path, map_location: Any) -> Any:
     except pickle.UnpicklingError as error:
         found = re.search(r'GLOBAL (\S+)|getattr\(.*\) is not allowed|numpy type \S+', str(error))
         if found is None:
-            raise ValueError(f'{path} is no checkpoint of torch or it is damaged: download it again') from error
-        raise ValueError(
+            raise UserError(f'{path} is no checkpoint of torch or it is damaged: download it again') from error
+        raise UserError(
             f'{path} is refused: it holds Python objects beside weights ({found.group(1) or found.group(0)}), and '
             f'such a file can run code when it is read. Ask for a file with the state dict only, or save '
             f'model.state_dict() again in a place where you trust it'
@@ -126,7 +128,7 @@ def _read_torch(path: Path, map_location: Any) -> Any:
     except (RuntimeError, EOFError, KeyError, ValueError, IndexError, TypeError, AttributeError, OSError) as error:
         if isinstance(error, RuntimeError) and 'CUDA' in str(error):
             raise  # the device is at fault, not the file
-        raise ValueError(
+        raise UserError(
             f'{path} ({path.stat().st_size} bytes) is cut short or no checkpoint: copy or download it again, or take '
             f'an earlier one ({error})'
         ) from error
@@ -143,13 +145,13 @@ def _read_safetensors(path: Path) -> dict:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f'{path} is cut short or not in the safetensors format: get it again ({error})') from error
+        raise UserError(f'{path} is cut short or not in the safetensors format: get it again ({error})') from error
     if 'meta' not in metadata:
         return state
     try:
         return dict(state_dict=state, meta=json.loads(metadata['meta']))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: its metadata 'meta' is not JSON ({error}): write it by json.dumps") from error
+        raise UserError(f"{path}: its metadata 'meta' is not JSON ({error}): write it by json.dumps") from error
 
 
 # MMEngine logs the name of a loader without its first ten characters, 'load_from_'.
@@ -184,7 +186,7 @@ def _download(url: str, path: Path) -> None:
     try:
         torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
     except OSError as error:
-        raise FileNotFoundError(
+        raise UserFileNotFoundError(
             f'cannot download {url} ({error}): download it by other means and give the path of the file'
         ) from error
 
@@ -219,13 +221,13 @@ def _url(filename: str, urls: dict[str, str]) -> str:
     name = filename.split('://', 1)[1]
     if name not in urls:
         near = difflib.get_close_matches(name, urls, n=3)
-        raise ValueError(f'{filename} is unknown' + (f'; did you mean {", ".join(near)}?' if near else ''))
+        raise UserError(f'{filename} is unknown' + (f'; did you mean {", ".join(near)}?' if near else ''))
     return urls[name]
 
 
 def load_from_elsewhere(filename: str, map_location: Any = None) -> dict:
     """Refuse storage whose loader would unpickle what it gets."""
-    raise ValueError(
+    raise UserError(
         f'checkpoints are not read from {filename.split("://", 1)[0]}://, only from local files, http, https, '
         f'torchvision:// and openmmlab://. Copy {filename} to a local file and give its path'
     )

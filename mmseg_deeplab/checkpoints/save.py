@@ -9,6 +9,8 @@ from typing import IO
 
 import torch
 
+from ..errors import UserError
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
@@ -69,4 +71,4 @@ def save_file(checkpoint: Mapping, path: str | Path) -> None:
         with atomic_write(path) as file:
             file.write(save(tensors, metadata={'meta': meta}))
     else:
-        raise ValueError(f'cannot write a checkpoint as {path}: name it .pth, .pt or .safetensors')
+        raise UserError(f'cannot write a checkpoint as {path}: name it .pth, .pt or .safetensors')

@@ -9,6 +9,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 IGNORED = re.compile(r'(^|\.)num_batches_tracked$|^data_preprocessor\.')
 """A counter that nothing reads and the normalisation, which the config gives."""
 
@@ -18,7 +20,7 @@ FROM_BACKBONE = "start a training from it: model.backbone.init_cfg = dict(type='
 RESNET_DEPTHS = {2: '18', 6: '50', 23: '101', 36: '152'}
 
 
-class CheckpointMismatchError(ValueError):
+class CheckpointMismatchError(UserError):
     """A checkpoint leaves parameters of a model unset, or holds what the model has no place for."""
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..errors import UserError
 from . import mean_field, pruning, pydensecrf
 from .inputs import like, to_image, to_scores, to_unary
 from .kernels import make_kernel
@@ -62,18 +63,18 @@ class DenseCRF:
         clip: float = 1e-5,
     ):
         if not isinstance(iterations, Integral) or isinstance(iterations, bool) or iterations < 0:
-            raise ValueError(f'iterations={iterations!r}: expected a whole number >= 0')
+            raise UserError(f'iterations={iterations!r}: expected a whole number >= 0')
         for name, value, allowed in (
             ('backend', backend, BACKENDS),
             ('normalization', normalization, NORMALIZATIONS),
             ('input', input, INPUTS),
         ):
             if value not in allowed:
-                raise ValueError(f'{name}={value!r}: expected one of {", ".join(map(repr, allowed))}')
+                raise UserError(f'{name}={value!r}: expected one of {", ".join(map(repr, allowed))}')
         if not isinstance(clip, Real) or not 0 < clip < 1:
-            raise ValueError(f'clip={clip!r}: expected a probability between 0 and 1, such as 1e-5')
+            raise UserError(f'clip={clip!r}: expected a probability between 0 and 1, such as 1e-5')
         if backend == 'pydensecrf' and not pydensecrf.is_installed():
-            raise ValueError(
+            raise UserError(
                 "backend='pydensecrf', but pydensecrf is not installed: run `pip install pydensecrf2`, "
                 "or use backend='torch'"
             )
@@ -138,11 +139,11 @@ class DenseCRF:
             return [self._problem(image, scores, '')]
         if not isinstance(scores, list | tuple) or len(image) != len(scores):
             got = f'{len(scores)} of them' if isinstance(scores, list | tuple) else type(scores).__name__
-            raise ValueError(f'{len(image)} images in a list, but the {self.input} are {got}: give a list as long')
+            raise UserError(f'{len(image)} images in a list, but the {self.input} are {got}: give a list as long')
         problems = [self._problem(*each, f' {i}') for i, each in enumerate(zip(image, scores, strict=True))]
         devices = {str(problem.image.device) for problem in problems}
         if len(devices) > 1:
-            raise ValueError(
+            raise UserError(
                 f'the {self.input} of one batch lie on {", ".join(sorted(devices))}: move them to one device'
             )
         return problems
@@ -152,7 +153,7 @@ class DenseCRF:
         scores = to_scores(scores, self.input, f'{self.input}{number and " of image"}{number}')
         height, width, _ = image.shape
         if scores.shape[1:] != (height, width):
-            raise ValueError(
+            raise UserError(
                 f'image{number} is {height}x{width} (height x width), its {self.input} are '
                 f'{scores.shape[1]}x{scores.shape[2]}: resize the {self.input} to the image'
             )

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UserError
+
 # Probabilities that bilinear resizing in half precision leaves slightly above one are not worth refusing.
 _LARGEST_PROBABILITY = 1.01
 
@@ -14,9 +16,9 @@ def to_image(image, where: str) -> Tensor:
     """A contiguous uint8 tensor (H, W, 3); raises ValueError for anything that is not an 8-bit RGB image."""
     shape, dtype = getattr(image, 'shape', None), getattr(image, 'dtype', type(image).__name__)
     if shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise ValueError(f'{where} has shape {_text(shape)}: expected (height, width, 3), RGB')
+        raise UserError(f'{where} has shape {_text(shape)}: expected (height, width, 3), RGB')
     if dtype not in (torch.uint8, np.uint8):
-        raise ValueError(f'{where} has type {dtype}: expected uint8 RGB, the original image, not a normalised one')
+        raise UserError(f'{where} has type {dtype}: expected uint8 RGB, the original image, not a normalised one')
     return _to_tensor(image).contiguous()
 
 
@@ -27,19 +29,19 @@ def to_scores(scores, kind: str, where: str) -> Tensor:
     """
     shape = getattr(scores, 'shape', None)
     if shape is None or len(shape) != 3 or 0 in shape[1:]:
-        raise ValueError(f'{where} have shape {_text(shape)}: expected (classes, height, width)')
+        raise UserError(f'{where} have shape {_text(shape)}: expected (classes, height, width)')
     if shape[0] == 0:
-        raise ValueError(f'{where} have shape {_text(shape)}: there are zero classes')
+        raise UserError(f'{where} have shape {_text(shape)}: there are zero classes')
     tensor = _to_tensor(scores)
     if not tensor.is_floating_point():
-        raise ValueError(f'{where} have type {scores.dtype}: expected a float type')
+        raise UserError(f'{where} have type {scores.dtype}: expected a float type')
     tensor = tensor.detach().float()
     low, high = (value.item() for value in torch.aminmax(tensor))
     if not (np.isfinite(low) and np.isfinite(high)):  # aminmax hands on NaN
-        raise ValueError(f'{where} hold NaN or infinite numbers: look at the network that made them')
+        raise UserError(f'{where} hold NaN or infinite numbers: look at the network that made them')
     if kind == 'probabilities' and (low < 0 or high > _LARGEST_PROBABILITY):
         wrong = 'negative numbers' if low < 0 else 'numbers above one'
-        raise ValueError(
+        raise UserError(
             f'{where} hold {wrong} (range {low:g} to {high:g}), so they are no probabilities; '
             f"for logits use DenseCRF(input='logits')"
         )

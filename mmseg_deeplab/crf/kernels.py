@@ -8,6 +8,8 @@ from numbers import Real
 
 import numpy as np
 
+from ..errors import UserError
+
 # A lattice key is a 16-bit integer in the reference implementation, which corrupts memory where one overflows.
 _LARGEST_KEY = 2**15 - 1
 
@@ -32,7 +34,7 @@ class Kernel:
     def check_classes(self, num_classes: int) -> None:
         """Raises ValueError where a vector or matrix is not made for this number of classes."""
         if isinstance(self.compat, np.ndarray) and len(self.compat) != num_classes:
-            raise ValueError(
+            raise UserError(
                 f'{self.name}_w has shape {self.compat.shape}, but there are {num_classes} classes: '
                 f'give a number, a vector of {num_classes} or a {num_classes}x{num_classes} matrix'
             )
@@ -47,7 +49,7 @@ class Kernel:
             knobs = f'{self.name}_xy_std={self.xy_std:g}'
             if self.rgb_std is not None:
                 knobs += f', {self.name}_rgb_std={self.rgb_std:g}'
-            raise ValueError(
+            raise UserError(
                 f'{knobs} on a {width}x{height} image: lattice keys reach {key:.0f}, which does not fit into 16 bits '
                 f'(at most {_LARGEST_KEY}); use standard deviations about {key / _LARGEST_KEY:.1f} times as large'
             )
@@ -63,7 +65,7 @@ def make_kernel(name: str, compat, xy_std, rgb_std=None) -> Kernel:
 
 def _positive(name: str, value) -> float:
     if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f'{name}={value!r}: a standard deviation is a positive number')
+        raise UserError(f'{name}={value!r}: a standard deviation is a positive number')
     return float(value)
 
 
@@ -71,14 +73,14 @@ def _checked_compat(name: str, compat) -> float | np.ndarray:
     try:
         array = np.array(compat, dtype=np.float32)
     except (TypeError, ValueError):
-        raise ValueError(f'{name}={compat!r}: give a number, a vector or a square matrix of numbers') from None
+        raise UserError(f'{name}={compat!r}: give a number, a vector or a square matrix of numbers') from None
     if not np.isfinite(array).all():
-        raise ValueError(f'{name} holds NaN or infinite numbers: {compat!r}')
+        raise UserError(f'{name} holds NaN or infinite numbers: {compat!r}')
     if array.ndim == 0:
         return float(array)
     if array.ndim == 1 or (array.ndim == 2 and array.shape[0] == array.shape[1]):
         return array
-    raise ValueError(f'{name} has shape {array.shape}: give a number, a (C,) vector or a (C, C) matrix')
+    raise UserError(f'{name} has shape {array.shape}: give a number, a (C,) vector or a (C, C) matrix')
 
 
 def _largest_key(largest_feature: list[float]) -> float:

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UserError
+
 
 @dataclass(frozen=True)
 class SparseMatrix:
@@ -167,7 +169,7 @@ def _vertex_keys(cells: Tensor, rank: Tensor) -> tuple[Tensor, list[tuple[int, i
         strides[axis] = cells_so_far * axes
         cells_so_far *= sizes[axis]
     if cells_so_far * axes >= 2**62:
-        raise ValueError('the standard deviations are too small for these features: 64 bits cannot number the cells')
+        raise UserError('the standard deviations are too small for these features: 64 bits cannot number the cells')
 
     strides = torch.tensor(strides, device=cells.device)
     axis_of_rank = torch.empty_like(rank).scatter_(

@@ -13,24 +13,21 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 
+from ..errors import UserError
 from .dense_crf import DenseCRF
 from .inputs import like, to_image, to_scores
 from .memory import keep_freed_memory
 
-# A worker is a fresh interpreter that imports this folder alone. Unlike multiprocessing's, it neither runs the main
-# script again (which would have to be guarded, and imports much more) nor inherits locks of the parent's threads, and
-# it ends with its parent, because its standard input does.
+# A worker is a fresh interpreter that imports numpy, torch and this room. Unlike multiprocessing's, it neither runs the
+# main script again (which would have to be guarded, and imports much more) nor inherits locks of the parent's threads,
+# and it ends with its parent, because its standard input does.
 _WORKER = """
-import importlib.util, pickle, sys
-sys.path, file, folder, parameters = pickle.load(sys.stdin.buffer)
-spec = importlib.util.spec_from_file_location('dense_crf_worker', file, submodule_search_locations=[folder])
-sys.modules['dense_crf_worker'] = package = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(package)
-from dense_crf_worker.pool import serve
+import pickle, sys
+sys.path, parameters = pickle.load(sys.stdin.buffer)
+from mmseg_deeplab.crf.pool import serve
 serve(parameters)
 """
 
@@ -53,7 +50,7 @@ class CRFPool:
     def __init__(self, crf: DenseCRF, workers: int | None = None):
         workers = (os.cpu_count() or 1) if workers is None else workers
         if not isinstance(workers, int) or workers < 1:
-            raise ValueError(f'workers={workers!r}: expected a whole number >= 1')
+            raise UserError(f'workers={workers!r}: expected a whole number >= 1')
         self.workers = workers
         self._crf = crf
         self._submitted = 0
@@ -106,7 +103,7 @@ class CRFPool:
             checked = to_image(image, 'the image'), to_scores(scores, self._crf.input, self._crf.input)
             result, message = worker.run(*(tensor.cpu().numpy() for tensor in checked))
         except ValueError as error:
-            raise ValueError(f'{name}: {error}') from None
+            raise UserError(f'{name}: {error}') from None
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             worker.close()
             code = worker.process.returncode
@@ -127,8 +124,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             env={**os.environ, 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'},
         )
-        folder = Path(__file__).parent
-        self._send((sys.path, str(folder / '__init__.py'), str(folder), crf.parameters))
+        self._send((sys.path, crf.parameters))
 
     def run(self, image, scores):
         self._send((image, scores))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from .kernels import Kernel
 
 
@@ -55,11 +56,11 @@ class Pruned:
 def check(threshold: float, kernels: list[Kernel]) -> None:
     """Raises ValueError where pruning has no bound: outside (0, 1), or with classes that repel themselves."""
     if not isinstance(threshold, Real) or not 0 < threshold < 1:
-        raise ValueError(f'prune={threshold!r}: expected None or a probability between 0 and 1, such as 0.01')
+        raise UserError(f'prune={threshold!r}: expected None or a probability between 0 and 1, such as 0.01')
     for kernel in kernels:
         compat = kernel.compat
         if compat < 0 if isinstance(compat, float) else compat.ndim == 2 or (compat > 0).any():
-            raise ValueError(
+            raise UserError(
                 f'prune={threshold} needs {kernel.name}_w to be a number >= 0 or a vector of numbers <= 0; '
                 f'got {compat!r}. Use prune=None'
             )

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..errors import UserError
 from .dense_crf import DenseCRF
 from .pool import start_worker
 
@@ -175,7 +176,7 @@ class Search:
             return
         first, *lines = self._state.read_text().splitlines(keepends=True)
         if json.loads(first) != setup:
-            raise ValueError(
+            raise UserError(
                 f'{self._state} belongs to a search with other settings:\n  there: {first.strip()}\n  now:   '
                 f'{json.dumps(setup)}\nDelete it, or give this search another folder'
             )
@@ -229,7 +230,7 @@ def _count(
     valid = case.truth != ignore_index
     truth = case.truth[valid].astype(np.int64) * num_classes
     if truth.size and truth.max() >= num_classes**2:
-        raise ValueError(
+        raise UserError(
             f'{path}: the truth has the label {truth.max() // num_classes}, but there are {num_classes} classes and '
             f'ignore_index={ignore_index}: set the ignore_index of the evaluator to the label of void'
         )

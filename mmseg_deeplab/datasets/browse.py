@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS, MODELS
 
+from ..errors import UserError
 from ..visualization import colorize, overlay
 from ..visualization.panels import compose
 
@@ -26,7 +27,7 @@ def browse(cfg: Config, out_dir: str | Path, split: str = 'train', count: int = 
         ValueError: If the config has no data of that split.
     """
     if not cfg.get(f'{split}_dataloader'):
-        raise ValueError(f'the config has no {split}_dataloader: there is nothing of that split to draw')
+        raise UserError(f'the config has no {split}_dataloader: there is nothing of that split to draw')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
         samples = _samples(cfg, dataset, split == 'train', count, seed)

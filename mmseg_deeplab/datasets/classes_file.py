@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from .palette import voc_palette
 
 VOID_NAMES = ('void', 'ignore', 'unlabeled', 'unlabelled')
@@ -38,18 +39,16 @@ def read_classes(path: str | Path) -> Classes:
             names.append(name)
             colours.append(colour)
     if not names:
-        raise ValueError(f'{path} names no class; write one a line, such as: building, 60, 16, 152')
+        raise UserError(f'{path} names no class; write one a line, such as: building, 60, 16, 152')
     if len(names) > 255:
-        raise ValueError(f'{path} names {len(names)} classes; masks have 8 bits, which hold at most 255 and void')
+        raise UserError(f'{path} names {len(names)} classes; masks have 8 bits, which hold at most 255 and void')
     if len(set(names)) < len(names):
-        raise ValueError(f'{path} names a class twice: {sorted({n for n in names if names.count(n) > 1})}')
+        raise UserError(f'{path} names a class twice: {sorted({n for n in names if names.count(n) > 1})}')
     given = [c for c in [*colours, *void] if c is not None]
     if len(set(given)) < len(given):
-        raise ValueError(
-            f'{path} gives two classes the same colour: {sorted({c for c in given if given.count(c) > 1})}'
-        )
+        raise UserError(f'{path} gives two classes the same colour: {sorted({c for c in given if given.count(c) > 1})}')
     if None in colours and len(set(colours)) > 1:
-        raise ValueError(f'{path} gives a colour to some classes only; give one to each or to none')
+        raise UserError(f'{path} gives a colour to some classes only; give one to each or to none')
     palette = voc_palette()[: len(names)] if None in colours else colours
     return Classes(tuple(names), tuple(palette), tuple(c for c in void if c is not None))
 
@@ -61,7 +60,7 @@ def _colour(parts: list[str], where: str) -> tuple[int, int, int] | None:
         return tuple(bytes.fromhex(parts[0][1:]))
     if len(parts) == 3 and all(part.isdigit() and int(part) < 256 for part in parts):
         return tuple(int(part) for part in parts)
-    raise ValueError(f'{where} has no valid colour; write three numbers 0..255 or #RRGGBB after the name')
+    raise UserError(f'{where} has no valid colour; write three numbers 0..255 or #RRGGBB after the name')
 
 
 def colours_to_indices(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..errors import UserFileNotFoundError
+
 
 def iter_datasets(config: dict | list) -> Iterator[dict]:
     """Every dataset dict under `config` (a dataset, a loader or a list of them) that wraps no other dataset."""
@@ -27,7 +29,7 @@ def set_data_root(cfg: Config, path: str | Path) -> None:
     """
     path = Path(path)
     if not path.is_dir():
-        raise FileNotFoundError(f'--data-root {path}: there is no such folder')
+        raise UserFileNotFoundError(f'--data-root {path}: there is no such folder')
     old = Path(cfg.get('data_root') or path)
     loaders = [cfg[f'{split}_dataloader'] for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]
     for dataset in iter_datasets(loaders):

@@ -17,6 +17,7 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ..errors import UserFileNotFoundError
 from .masks import write_lines, write_mask
 from .palette import voc_palette
 
@@ -44,7 +45,7 @@ class DemoDataset(BaseSegDataset):
     def _join_prefix(self) -> None:
         super()._join_prefix()
         if not Path(self.ann_file).is_file():
-            raise FileNotFoundError(
+            raise UserFileNotFoundError(
                 f'the demo dataset is not at data_root={self.data_root!r} (no {self.ann_file}); '
                 f'create it with: python tools/make_demo_dataset.py {self.data_root}'
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ..errors import UserError, UserFileNotFoundError
 from .classes_file import read_classes
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -45,20 +46,20 @@ class ImageMaskFolder(BaseSegDataset):
         **kwargs,
     ) -> None:
         if masks not in ('indices', 'colours'):
-            raise ValueError(f"masks={masks!r}; choose 'indices' or 'colours'")
+            raise UserError(f"masks={masks!r}; choose 'indices' or 'colours'")
         if split not in (None, 'train', 'val'):
-            raise ValueError(f"split={split!r}; choose 'train', 'val' or None for all")
+            raise UserError(f"split={split!r}; choose 'train', 'val' or None for all")
         if split and kwargs.get('ann_file'):
-            raise ValueError(f'split={split!r} and ann_file={kwargs["ann_file"]!r}: give one of them')
+            raise UserError(f'split={split!r} and ann_file={kwargs["ann_file"]!r}: give one of them')
         if not 0 < val_ratio < 1:
-            raise ValueError(f'val_ratio={val_ratio} must lie between 0 and 1, for example 0.2')
+            raise UserError(f'val_ratio={val_ratio} must lie between 0 and 1, for example 0.2')
         self.classes = read_classes(Path(data_root or '.') / classes_file)
         self.masks, self.split, self.val_ratio = masks, split, val_ratio
         colours = dict(zip(self.classes.names, map(list, self.classes.palette), strict=True))
         names = tuple((metainfo or {}).get('classes') or colours)
         unknown = [name for name in names if name not in colours]
         if unknown:
-            raise ValueError(f'metainfo.classes: {unknown} are not in {classes_file}, which has {[*colours]}')
+            raise UserError(f'metainfo.classes: {unknown} are not in {classes_file}, which has {[*colours]}')
         super().__init__(
             data_root=data_root,
             data_prefix=data_prefix or dict(img_path='images', seg_map_path='masks'),
@@ -81,29 +82,31 @@ class ImageMaskFolder(BaseSegDataset):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 name = path.relative_to(folder).with_suffix('').as_posix()
                 if name in images:
-                    raise ValueError(f'{images[name]} and {path} share their name; masks could not be told apart')
+                    raise UserError(f'{images[name]} and {path} share their name; masks could not be told apart')
                 images[name] = path
         data_list = [self._item(name, images) for name in self._names(images)]
         masks = [item['seg_map_path'] for item in data_list if 'seg_map_path' in item]
         missing = [mask for mask in masks if not Path(mask).is_file()]
         if missing and not self.test_mode:
-            raise FileNotFoundError(f'{len(missing)} of {len(data_list)} images have no mask, the first: {missing[0]}')
+            raise UserFileNotFoundError(
+                f'{len(missing)} of {len(data_list)} images have no mask, the first: {missing[0]}'
+            )
         return data_list
 
     def _names(self, images: dict[str, Path]) -> Sequence[str]:
         if not images:
-            raise FileNotFoundError(f'{self.data_prefix["img_path"]} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+            raise UserFileNotFoundError(f'{self.data_prefix["img_path"]} holds no image ({", ".join(IMAGE_SUFFIXES)})')
         if self.ann_file:
             names = [line.strip() for line in Path(self.ann_file).read_text().splitlines() if line.strip()]
             unknown = [name for name in names if name not in images]
             if unknown or not names:
                 what = f'names {unknown[0]!r}, which is not in' if unknown else 'is empty; it should name images of'
-                raise FileNotFoundError(f'{self.ann_file} {what} {self.data_prefix["img_path"]}')
+                raise UserFileNotFoundError(f'{self.ann_file} {what} {self.data_prefix["img_path"]}')
             return names
         if self.split is None:
             return list(images)
         if len(images) == 1 and self.split == 'val':
-            raise ValueError(
+            raise UserError(
                 f'1 image found in {self.data_prefix["img_path"]}: the share of val_ratio={self.val_ratio} is empty; '
                 'add images, or name those of each split in lists (ann_file)'
             )

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..errors import UserError, UserFileNotFoundError
 from .classes_file import Classes, colours_to_indices
 from .palette import voc_palette
 
@@ -65,11 +66,11 @@ def read_bytes(path: str | Path, kind: str, backend_args: dict | None = None) ->
     try:
         content = fileio.get(str(path), backend_args=backend_args)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
+        raise UserFileNotFoundError(
             f'{kind} {path} does not exist, but the split list or the folders ask for it'
         ) from error
     if not content:
-        raise ValueError(f'{kind} {path} cannot be read: the file is empty')
+        raise UserError(f'{kind} {path} cannot be read: the file is empty')
     return content
 
 
@@ -79,14 +80,14 @@ def _decode(path: str | Path, backend_args: dict | None, mode: str | None = None
         with Image.open(io.BytesIO(content)) as image:
             return np.array(image.convert(mode) if mode else image)
     except Exception as error:
-        raise ValueError(f'mask {path} cannot be read: the file is damaged or not an image ({error})') from error
+        raise UserError(f'mask {path} cannot be read: the file is damaged or not an image ({error})') from error
 
 
 def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
     """The stored indices of a single-channel mask file, (H, W); ValueError with its name where that fails."""
     mask = _decode(path, backend_args)
     if mask.ndim != 2:
-        raise ValueError(
+        raise UserError(
             f'mask {path} has {mask.shape[2]} channels; a mask holds class indices in a single channel. '
             'If its colours stand for classes, convert it with tools/prepare_dataset.py colour-masks'
         )
@@ -100,7 +101,7 @@ def read_colour_mask(
     labels, unknown = colours_to_indices(_decode(path, backend_args, 'RGB'), classes, ignore_index)
     if unknown:
         shown = ', '.join(f'{colour} ({count} pixels)' for colour, count in list(unknown.items())[:5])
-        raise ValueError(
+        raise UserError(
             f'mask {path} holds {len(unknown)} colours that the classes file lacks: {shown}. Add them (as void if they '
             'are no class); where they are blurred edges, tools/prepare_dataset.py colour-masks makes clean masks'
         )

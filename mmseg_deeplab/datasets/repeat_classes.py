@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS
 
+from ..errors import UserError
 from .masks import write_atomic
 from .transforms import LoadLabels
 
@@ -34,12 +35,12 @@ class RepeatClasses(torch.utils.data.Dataset):
 
     def __init__(self, dataset: BaseDataset | dict, classes: Sequence[str], times: int = 2, lazy_init: bool = False):
         if times < 1:
-            raise ValueError(f'times={times} must be 1 or more')
+            raise UserError(f'times={times} must be 1 or more')
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self._metainfo = self.dataset.metainfo
         unknown = [name for name in classes if name not in self._metainfo['classes']]
         if unknown:
-            raise ValueError(f'classes={unknown} are not in the dataset; it has {self._metainfo["classes"]}')
+            raise UserError(f'classes={unknown} are not in the dataset; it has {self._metainfo["classes"]}')
         self.classes, self.times = tuple(classes), times
         self._indices: np.ndarray | None = None
         if not lazy_init:

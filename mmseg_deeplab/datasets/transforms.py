@@ -10,6 +10,7 @@ from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
+from ..errors import UserError
 from .masks import read_bytes, read_colour_mask, read_mask
 
 
@@ -43,9 +44,9 @@ class LoadImage(LoadImageFromFile):
         else:
             image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
-            raise ValueError(f'image {path} cannot be read: the file is damaged or not an image')
+            raise UserError(f'image {path} cannot be read: the file is damaged or not an image')
         if image.dtype != np.uint8 and self.color_type == 'color':
-            raise ValueError(
+            raise UserError(
                 f'image {path} cannot be read: it has {image.dtype} pixels, 8 bits are needed; '
                 'convert it with the contrast stretch that suits it, '
                 "for example PIL.Image.fromarray(np.clip(image / image.max() * 255, 0, 255).astype('uint8'))"
@@ -69,7 +70,7 @@ class LoadLabels(LoadAnnotations):
 
     def __init__(self, num_classes: int, ignore_index: int = 255, backend_args: dict | None = None) -> None:
         if num_classes > 255:
-            raise ValueError(f'num_classes={num_classes}: labels have 8 bits, which hold at most 255 classes and void')
+            raise UserError(f'num_classes={num_classes}: labels have 8 bits, which hold at most 255 classes and void')
         super().__init__(backend_args=backend_args)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
@@ -90,9 +91,9 @@ class LoadLabels(LoadAnnotations):
             label = read_colour_mask(path, colours, self.ignore_index, self.backend_args)
         shape = results.get('ori_shape', label.shape)
         if label.shape != tuple(shape[:2]):
-            raise ValueError(f'mask {path} is {_size(label.shape)}, {_swapped(label.shape, shape)}')
+            raise UserError(f'mask {path} is {_size(label.shape)}, {_swapped(label.shape, shape)}')
         if label.max(initial=0) > 255:
-            raise ValueError(f'mask {path} holds values up to {label.max()}; class indices must fit 8 bits (0..255)')
+            raise UserError(f'mask {path} holds values up to {label.max()}; class indices must fit 8 bits (0..255)')
         label = label.astype(np.uint8)
         raw = label
         if results.get('reduce_zero_label', False):
@@ -120,7 +121,7 @@ class LoadLabels(LoadAnnotations):
             cause = 'is it a picture of colours or grey levels? tools/prepare_dataset.py colour-masks makes indices'
         else:
             cause = 'does the dataset have more classes than its config says, or were other ids exported?'
-        raise ValueError(
+        raise UserError(
             f'mask {path} holds the values {shown}; allowed are {first}..{self.num_classes - 1 + first} '
             f'({self.num_classes} classes, reduce_zero_label={reduce_zero}) and void {self.ignore_index}: {cause}'
         )
@@ -151,7 +152,7 @@ class RandomScale(BaseTransform):
 
     def __init__(self, scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)) -> None:
         if not scales or min(scales) <= 0:
-            raise ValueError(f'scales={scales!r}: give one or more positive factors, such as (0.5, 1.0, 2.0)')
+            raise UserError(f'scales={scales!r}: give one or more positive factors, such as (0.5, 1.0, 2.0)')
         self.scales = tuple(scales)
 
     @cache_randomness

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..apis import load_image
 from ..crf import DenseCRF
+from ..errors import UserError, UserFileNotFoundError
 from ..visualization.crf_maps import iteration_figure, label_figure
 from .hooks.dense_crf import crf_input, keep_logits
 
@@ -47,9 +48,9 @@ def draw_crf(
     names = list(model.dataset_meta['classes'])
     for name in classes:
         if name not in names:
-            raise ValueError(f'class {name!r}: the model knows {", ".join(names)}')
+            raise UserError(f'class {name!r}: the model knows {", ".join(names)}')
     if truth and not Path(truth).is_file():
-        raise FileNotFoundError(f'truth {truth} does not exist')
+        raise UserFileNotFoundError(f'truth {truth} does not exist')
     batch = load_image(model.cfg, image)
     restore = keep_logits(model)
     with torch.no_grad():
@@ -58,7 +59,7 @@ def draw_crf(
     pixels, logits = crf_input(model, sample, batch['inputs'][0])
     mask = np.array(Image.open(truth)) if truth else None
     if mask is not None and mask.shape != pixels.shape[:2]:
-        raise ValueError(
+        raise UserError(
             f'truth {truth} is {mask.shape}, the image {pixels.shape[:2]}: a label map has one class index a pixel'
         )
     last = DenseCRF(**crf).iterations

@@ -15,6 +15,7 @@ from mmengine.dataset import BaseDataset, pseudo_collate
 from torch import nn
 
 from ..crf.search import Candidate, Score, Search, save_case
+from ..errors import UserError
 from ..visualization.crf_maps import surface_figure
 from .hooks.dense_crf import crf_input, keep_logits
 
@@ -69,11 +70,11 @@ def search_crf(
         ValueError: If the dataset is too small, or `folder` belongs to another search.
     """
     if images < 1 or held_out < 0 or images + held_out > len(dataset):
-        raise ValueError(f'images={images} and held_out={held_out}, but the dataset has {len(dataset)} images')
+        raise UserError(f'images={images} and held_out={held_out}, but the dataset has {len(dataset)} images')
     classes = list(dataset.metainfo['classes'])
     unknown = [c for c in class_subset if c not in classes and c not in range(len(classes))]
     if unknown:
-        raise ValueError(f'classes {unknown}: the dataset has {classes}')
+        raise UserError(f'classes {unknown}: the dataset has {classes}')
     subset = [classes.index(c) if c in classes else c for c in class_subset]
     order = np.random.default_rng(seed).permutation(len(dataset))[: images + held_out].tolist()
     origin = origin_of(model, dataset)
@@ -97,7 +98,7 @@ def search_crf(
 def validation_of(cfg: Config) -> tuple[dict, int]:
     """The dataset of a config's validation, and the label that its evaluator ignores."""
     if not cfg.get('val_dataloader'):
-        raise ValueError('val_dataloader is None, but the search takes its images from there: set it in the config')
+        raise UserError('val_dataloader is None, but the search takes its images from there: set it in the config')
     evaluators = cfg.get('val_evaluator') or []
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
     ignored = [evaluator['ignore_index'] for evaluator in evaluators if 'ignore_index' in evaluator]
@@ -123,7 +124,7 @@ def predict_cases(
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / 'origin.txt'
     if note.exists() and note.read_text() != origin:
-        raise ValueError(
+        raise UserError(
             f'{folder} holds predictions of another network, dataset or of other settings ({note.read_text()}; now '
             f'{origin}): delete {folder.parent}, or give this search another folder'
         )
@@ -135,7 +136,7 @@ def predict_cases(
             batch = pseudo_collate([dataset[index]])
             sample = model.test_step(batch)[0]
             if 'gt_sem_seg' not in sample:
-                raise ValueError(f'{sample.img_path} came without truth: the search needs LoadLabels in the pipeline')
+                raise UserError(f'{sample.img_path} came without truth: the search needs LoadLabels in the pipeline')
             image, logits = crf_input(model, sample, batch['inputs'][0])
             save_case(path, image, logits, sample.gt_sem_seg.data[0].cpu().numpy())
         progress(done, len(paths))

@@ -21,6 +21,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmseg.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..errors import UserError
+
 
 def mixed_seed(*numbers: int) -> int:
     """A seed of 64 bits from several numbers, so that neighbours have unrelated streams."""
@@ -108,7 +110,7 @@ class ExactResumeHook(Hook):
         loop = runner.train_loop
         sampler = loop.dataloader.sampler
         if isinstance(sampler, ResumableSampler) and isinstance(loop, EpochBasedTrainLoop):
-            raise ValueError(
+            raise UserError(
                 'ResumableSampler has no end, so that no epoch of an EpochBasedTrainLoop has one: use '
                 "train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True), or train by iterations"
             )
@@ -143,7 +145,7 @@ def _check_schedule(runner: Runner) -> None:
     schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
     ends = [scheduler.end for scheduler in schedulers if not scheduler.by_epoch]
     if ends and max(ends) < runner.max_iters:
-        raise ValueError(
+        raise UserError(
             f'train_cfg.max_iters={runner.max_iters}, but the schedule of the resumed training ends at iteration '
             f'{max(ends)}, and little or nothing is learned from there on. To train longer, start from its weights '
             f'instead of --resume: --cfg-options load_from=CHECKPOINT'

@@ -2,8 +2,8 @@
 
 import gc
 import os
+import re
 import sys
-import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +18,11 @@ from mmseg.registry import METRICS, RUNNERS
 
 from ..crf.memory import keep_freed_memory
 from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
+from ..errors import UserError, UserFileNotFoundError
 from ..evaluation import SegmentationMetric
 from ..models import DeepLab
 from ..preflight import check_options
 from .hooks.dense_crf import DenseCRFHook, load_preset
-
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class CfgOptions(DictAction):
@@ -70,7 +69,7 @@ def load_train_config(args: Namespace) -> Config:
         _enable_amp(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise ValueError(
+            raise UserError(
                 '--auto-scale-lr needs to know the batch size that the learning rate was chosen for: '
                 'set auto_scale_lr = dict(base_batch_size=16) in the config'
             )
@@ -84,14 +83,14 @@ def load_test_config(args: Namespace) -> Config:
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.eval_output_stride is not None:
         if cfg.model.type not in ('DeepLab', DeepLab):
-            raise ValueError(f'--eval-output-stride needs model.type DeepLab; the config has {cfg.model.type}')
+            raise UserError(f'--eval-output-stride needs model.type DeepLab; the config has {cfg.model.type}')
         cfg.model.output_stride = args.eval_output_stride
     if args.out is not None:
         _save_predictions(cfg, args.out)
     configured = list(cfg.get('custom_hooks') or [])
     hooks = []
     if args.crf_backend is not None and args.crf is None:
-        raise ValueError("--crf-backend chooses the backend of --crf; give --crf too, or set the config's hook")
+        raise UserError("--crf-backend chooses the backend of --crf; give --crf too, or set the config's hook")
     if args.crf is not None:
         configured = [hook for hook in configured if hook.get('type') not in ('DenseCRFHook', DenseCRFHook)]
         backend = {} if args.crf_backend is None else dict(backend=args.crf_backend)
@@ -139,20 +138,16 @@ def _close_process_group() -> None:
 
 
 def explanation(error: BaseException | None) -> str | None:
-    """Return the message of the error, or of one that caused it, if this package raised it for its user; else None.
+    """Return the message of the error, or of one that caused it, if it is one that its user can mend; else None.
 
-    Errors of the data loader's processes arrive as text, with the original traceback inside of the message.
+    Errors of the data loader's processes arrive with the original traceback inside of the message.
     """
     while error is not None:
-        if isinstance(error, (ValueError, OSError, ImportError)):
+        if isinstance(error, UserError):
             text = str(error)
             if 'Original Traceback' in text:
-                files = [line.split('"')[1] for line in text.splitlines() if line.lstrip().startswith('File "')]
-                if files and PACKAGE in Path(files[-1]).parents:
-                    return text.rsplit(f'\n{type(error).__name__}: ', 1)[-1].strip()
-            frames = traceback.extract_tb(error.__traceback__)
-            if frames and PACKAGE in Path(frames[-1].filename).resolve().parents:
-                return text
+                text = re.split(rf'^[\w.]*{type(error).__name__}: ', text, flags=re.MULTILINE)[-1].strip()
+            return text
         error = error.__cause__ or error.__context__
     return None
 
@@ -165,19 +160,21 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"config {path} does not exist; the ready ones are in the repository's folder configs")
+        raise UserFileNotFoundError(
+            f"config {path} does not exist; the ready ones are in the repository's folder configs"
+        )
     try:
         cfg = Config.fromfile(path)
     except Exception as error:
-        raise ValueError(f'config {path} can not be read: {type(error).__name__}: {error}') from error
+        raise UserError(f'config {path} can not be read: {type(error).__name__}: {error}') from error
     if cfg_options:
         check_options(cfg, cfg_options)
         try:
             cfg.merge_from_dict(cfg_options)
         except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f'--cfg-options do not fit {path}: {error}') from error
+            raise UserError(f'--cfg-options do not fit {path}: {error}') from error
         if isinstance(cfg.get('custom_hooks'), dict):
-            raise ValueError(
+            raise UserError(
                 f'--cfg-options custom_hooks.{next(iter(cfg.custom_hooks))}...: {path} has no custom_hooks to change. '
                 f"Add custom_hooks = [dict(type='EMAHook')] or the like to the config file"
             )
@@ -205,7 +202,7 @@ def _save_predictions(cfg: Config, folder: str) -> None:
         if kind is not None and issubclass(kind, (SegmentationMetric, IoUMetric, CityscapesMetric)):
             break
     else:
-        raise ValueError('--out needs a metric that saves predictions: add SegmentationMetric to test_evaluator')
+        raise UserError('--out needs a metric that saves predictions: add SegmentationMetric to test_evaluator')
     metric['output_dir'] = folder
     dataset = cfg.test_dataloader.dataset
     # Images of the same name may lie in several folders.
@@ -218,14 +215,14 @@ def _enable_amp(cfg: Config) -> None:
     wrapper = cfg.optim_wrapper
     kind = wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
-        raise ValueError(f'--amp changes an OptimWrapper into its mixed-precision form, but the config has {kind}')
+        raise UserError(f'--amp changes an OptimWrapper into its mixed-precision form, but the config has {kind}')
     wrapper.type = 'AmpOptimWrapper' if torch.cuda.is_available() else 'CPUAmpOptimWrapper'
 
 
 def _enable_tta(cfg: Config) -> None:
     for key in ('tta_pipeline', 'tta_model'):
         if not cfg.get(key):
-            raise ValueError(f'--tta needs {key} in the config; configs/_base_ shows how it looks')
+            raise UserError(f'--tta needs {key} in the config; configs/_base_ shows how it looks')
     for dataset in iter_datasets(cfg.test_dataloader):
         dataset.pipeline = cfg.tta_pipeline
     # Padding to a fixed size after the scaling would make most of a small view mean colour, which image pooling

@@ -9,6 +9,8 @@ from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..errors import UserError
+
 MULTIPLIERS = (
     'classifier_lr_mult',
     'bias_lr_mult',
@@ -35,13 +37,13 @@ class DeepLabOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         unknown = sorted(set(self.paramwise_cfg) - set(MULTIPLIERS))
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f'optim_wrapper.paramwise_cfg: {unknown} unknown; DeepLabOptimWrapperConstructor reads {MULTIPLIERS}. '
                 f"For custom_keys and the like use constructor='DefaultOptimWrapperConstructor'"
             )
         for name, value in (('lr', self.base_lr), ('weight_decay', self.base_wd)):
             if value is None and self.paramwise_cfg:
-                raise ValueError(f'optim_wrapper.optimizer.{name} must be given, as paramwise_cfg multiplies it')
+                raise UserError(f'optim_wrapper.optimizer.{name} must be given, as paramwise_cfg multiplies it')
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Append one group to `params` for each pair of learning rate and weight decay in `module`."""
@@ -52,7 +54,7 @@ class DeepLabOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 if parameter.requires_grad:
                     groups[self._multipliers(layer, name, layer in classifiers)].append(parameter)
         if not groups:
-            raise ValueError('every parameter of the model is frozen: there is nothing to train')
+            raise UserError('every parameter of the model is frozen: there is nothing to train')
         for (lr_mult, decay_mult), members in sorted(
             groups.items(), key=lambda item: (item[0][0] != 1, item[0][0], -item[0][1])
         ):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import UserError
+
 SCORE_NAMES = ('aAcc', 'mIoU', 'mAcc', 'mDice', 'FWIoU')  # MMSegmentation's
 
 
@@ -25,7 +27,7 @@ def confusion_matrix(
         ValueError: shapes differ, or a label id is neither a class nor ignore_index.
     """
     if truth.shape != prediction.shape:
-        raise ValueError(
+        raise UserError(
             f'the label map is {_size(truth)} but the prediction is {_size(prediction)} (width x height); '
             'each mask must have the size of its image'
         )
@@ -33,7 +35,7 @@ def confusion_matrix(
         return np.zeros((num_classes, num_classes), np.int64)
     low, high = int(prediction.min()), int(prediction.max())
     if low < 0 or high >= num_classes:
-        raise ValueError(
+        raise UserError(
             f'the model predicts class {low if low < 0 else high} but the dataset has {num_classes} classes '
             f'(0..{num_classes - 1}); set num_classes of the decode head to {num_classes}'
         )
@@ -92,7 +94,7 @@ def _size(array: np.ndarray) -> str:
 
 
 def _raise_bad_labels(values: np.ndarray, num_classes: int, ignore_index: int) -> None:
-    raise ValueError(
+    raise UserError(
         f'label ids {values[:10].tolist()} are neither a class (0..{num_classes - 1}) nor the '
         f'ignore_index {ignore_index}; correct the mask, the dataset (classes, reduce_zero_label) or ignore_index'
     )

@@ -13,6 +13,7 @@ from mmseg.registry import METRICS
 from PIL import Image
 from prettytable import PrettyTable
 
+from ..errors import UserError
 from .confusion import SCORE_NAMES, Scores, confusion_matrix, nanmean
 
 # Where DenseCRFHook leaves the map that it refined.
@@ -75,9 +76,9 @@ class SegmentationMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         if ignore_index < 0:
-            raise ValueError(f'ignore_index={ignore_index}: must be 0 or more; VOC and MMSegmentation use 255')
+            raise UserError(f'ignore_index={ignore_index}: must be 0 or more; VOC and MMSegmentation use 255')
         if format_only and not output_dir:
-            raise ValueError('format_only=True saves predictions and needs output_dir, the folder to save them to')
+            raise UserError('format_only=True saves predictions and needs output_dir, the folder to save them to')
         self.ignore_index = ignore_index
         self.class_subset = class_subset or ()
         self.subset_indices: list[int] = []
@@ -133,7 +134,7 @@ class SegmentationMetric(BaseMetric):
         self._dataset_meta = meta
         classes = list(meta['classes'])
         if self.output_dir and len(classes) > 255:
-            raise ValueError(
+            raise UserError(
                 f'output_dir={str(self.output_dir)!r}: predictions are saved with 8 bits, which hold at most 255 '
                 f'classes, but the dataset has {len(classes)}; leave output_dir out'
             )
@@ -141,7 +142,7 @@ class SegmentationMetric(BaseMetric):
         for entry in self.class_subset:
             index = classes.index(entry) if entry in classes else entry
             if not isinstance(index, Integral) or not 0 <= index < len(classes):
-                raise ValueError(f'class_subset={entry!r}: neither an index 0..{len(classes) - 1} nor one of {classes}')
+                raise UserError(f'class_subset={entry!r}: neither an index 0..{len(classes) - 1} nor one of {classes}')
             self.subset_indices.append(index)
 
     def _means(self, scores: Scores) -> dict[str, float]:
@@ -155,7 +156,7 @@ class SegmentationMetric(BaseMetric):
         try:
             matrix = confusion_matrix(truth, prediction, len(self.dataset_meta['classes']), self.ignore_index)
         except ValueError as error:
-            raise ValueError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
+            raise UserError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
         return ImageResult.of(str(sample.get('img_path')), matrix)
 
     def _sum(self, images: list[ImageResult]) -> np.ndarray:
@@ -187,7 +188,7 @@ def label_map(sample: dict, key: str) -> np.ndarray:
         ValueError: the sample holds none.
     """
     if key not in sample:
-        raise ValueError(
+        raise UserError(
             f'{sample.get("img_path")}: the sample has no {key}; for data without ground truth use '
             "SegmentationMetric(format_only=True, output_dir='...'), else add LoadLabels to the test pipeline"
         )

@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
+from ..errors import UserError
 from .confusion import confusion_matrix
 from .metric import BEFORE_CRF, label_map
 
@@ -83,7 +84,7 @@ class TrimapMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
         if max_width < 1:
-            raise ValueError(f'max_width={max_width}: a trimap is at least 1 pixel wide; the papers go to {MAX_WIDTH}')
+            raise UserError(f'max_width={max_width}: a trimap is at least 1 pixel wide; the papers go to {MAX_WIDTH}')
         self.max_width = max_width
         self.ignore_index = ignore_index
         self.curve: TrimapCurve | None = None
@@ -125,7 +126,7 @@ class TrimapMetric(BaseMetric):
             try:  # counting checks sizes and labels; a label beyond the classes would fall into the next width here
                 confusion_matrix(truth, prediction, len(self.dataset_meta['classes']), self.ignore_index)
             except ValueError as error:
-                raise ValueError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
+                raise UserError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
 
     def _count(self, width: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Non-zero cells of the (3, max_width, C) histogram of the pixels hit, true and predicted, by width."""

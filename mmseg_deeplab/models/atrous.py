@@ -8,6 +8,8 @@ the old rate itself, which makes the features of a smaller output stride, subsam
 
 from collections.abc import Sequence
 
+from ..errors import UserError
+
 OUTPUT_STRIDES = (8, 16, 32)
 """Output strides of the published models; the cascade of v3 goes on to 64, 128 and 256."""
 
@@ -31,7 +33,7 @@ def atrous_plan(
         ValueError: If `output_stride` is none of those that the network passes through.
     """
     if rate_of_lost_stride not in ('old', 'new'):
-        raise ValueError(f"rate_of_lost_stride={rate_of_lost_stride!r} is unknown; choose 'old' or 'new'")
+        raise UserError(f"rate_of_lost_stride={rate_of_lost_stride!r} is unknown; choose 'old' or 'new'")
     plan = []
     current, rate = stem_stride, 1
     reachable = [current]
@@ -45,7 +47,7 @@ def atrous_plan(
         if stride > 1:
             reachable.append(reachable[-1] * stride)
     if current != output_stride:
-        raise ValueError(
+        raise UserError(
             f'output_stride={output_stride} cannot be reached: the features of this network pass through the strides '
             f'{reachable}; choose one of {[s for s in reachable if s >= OUTPUT_STRIDES[0]]}'
         )
@@ -53,9 +55,9 @@ def atrous_plan(
 
 
 def check_output_stride(output_stride: int, allowed: Sequence[int] = OUTPUT_STRIDES, reason: str = '') -> int:
-    """Return `output_stride`, or raise ValueError, with the reason, if it is none of `allowed`."""
+    """Return `output_stride`, or raise UserError, with the reason, if it is none of `allowed`."""
     if isinstance(output_stride, bool) or output_stride not in allowed:
-        raise ValueError(
+        raise UserError(
             f'output_stride={output_stride!r} is not possible for this model; choose one of {allowed}'
             f'{reason and f": {reason}"}'
         )
@@ -65,7 +67,7 @@ def check_output_stride(output_stride: int, allowed: Sequence[int] = OUTPUT_STRI
 def multi_grid_rates(block_rate: int, multi_grid: Sequence[int], num_units: int) -> list[int]:
     """Rates of the units of a block: unit i takes multi_grid[i] x block rate (v3, section 3.2.1)."""
     if len(multi_grid) != num_units or any(grid < 1 for grid in multi_grid):
-        raise ValueError(
+        raise UserError(
             f'multi_grid={tuple(multi_grid)} must hold one positive factor for each of the {num_units} units'
         )
     return [block_rate * grid for grid in multi_grid]
@@ -79,7 +81,7 @@ def aspp_rates(base_rates: Sequence[int], output_stride: int) -> list[int]:
     """
     scaled = [rate * ASPP_BASE_STRIDE / output_stride for rate in base_rates]
     if any(rate < 1 or rate != int(rate) for rate in scaled):
-        raise ValueError(
+        raise UserError(
             f'ASPP rates {tuple(base_rates)} (stated at output stride {ASPP_BASE_STRIDE}) become {tuple(scaled)} at '
             f'output_stride={output_stride}, but a rate must be a whole number of cells; change the rates or the stride'
         )

@@ -8,6 +8,8 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 
 def conv_bn_relu(
     in_channels: int, out_channels: int, kernel_size: int, rate: int = 1, norm_cfg: dict | None = None, **kwargs
@@ -75,7 +77,7 @@ class ASPP(nn.Module):
     ):
         super().__init__()
         if any(size < 1 for size in pool_bins):
-            raise ValueError(f'pool_bins={tuple(pool_bins)} must be positive grid sizes')
+            raise UserError(f'pool_bins={tuple(pool_bins)} must be positive grid sizes')
         conv3x3 = separable_conv_bn_relu if separable else conv_bn_relu
         self.pool_bins, self.align_corners = tuple(pool_bins), align_corners
         self.pooled = nn.ModuleList(conv_bn_relu(in_channels, channels, 1, norm_cfg=norm_cfg) for _ in pool_bins)
@@ -88,7 +90,7 @@ class ASPP(nn.Module):
         try:
             return conv(F.adaptive_avg_pool2d(x, size))
         except ValueError as error:  # batch norm's own refusal, of one value in all processes together
-            raise ValueError(
+            raise UserError(
                 'image pooling leaves one value per channel and image, and batch norm cannot be trained on one value: '
                 'use at least 2 images per device, or freeze batch norm (model.frozen_bn) or leave image pooling out '
                 '(model.decode_head.pool_bins=())'

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 
 @MODELS.register_module()
 class SegCrossEntropy(nn.Module):
@@ -37,7 +39,7 @@ class SegCrossEntropy(nn.Module):
         """
         num_classes = logits.shape[1]
         if self.class_weight is not None and len(self.class_weight) != num_classes:
-            raise ValueError(f'class_weight has {len(self.class_weight)} entries, but there are {num_classes} classes')
+            raise UserError(f'class_weight has {len(self.class_weight)} entries, but there are {num_classes} classes')
         loss = F.cross_entropy(logits, label, self.class_weight, ignore_index=ignore_index, reduction='none')
         labelled = label != ignore_index
         share = labelled.to(loss.dtype)

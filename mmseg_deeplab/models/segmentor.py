@@ -15,6 +15,7 @@ from mmseg.utils import add_prefix
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..errors import UserError
 from .backbones import DeepLabBackbone
 from .heads import DeepLabHead
 
@@ -69,15 +70,15 @@ class DeepLab(EncoderDecoder):
         self.keep_seg_logits = keep_seg_logits
         backbone_type = MODELS.get(backbone['type'])
         if backbone_type is not None and not issubclass(backbone_type, DeepLabBackbone):
-            raise ValueError(
+            raise UserError(
                 f'{backbone["type"]} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone; to put '
                 f"this one under {decode_head['type']}, use model.type='EncoderDecoder', set its strides and "
                 f'dilations, and give the head output_stride, in_channels and, for a decoder, low_level_channels'
             )
         if not (multi_scale_inputs and multi_scale_inputs[0] == 1 and all(0 < s <= 1 for s in multi_scale_inputs)):
-            raise ValueError(f'multi_scale_inputs={tuple(multi_scale_inputs)} must be 1.0 and then scales from 0 to 1')
+            raise UserError(f'multi_scale_inputs={tuple(multi_scale_inputs)} must be 1.0 and then scales from 0 to 1')
         if len(multi_scale_inputs) > 1 and kwargs.get('auxiliary_head') is not None:
-            raise ValueError('multi_scale_inputs gives each scale a loss of its own; leave auxiliary_head out')
+            raise UserError('multi_scale_inputs gives each scale a loss of its own; leave auxiliary_head out')
         self.multi_scale_inputs = tuple(multi_scale_inputs)
         # The base class reads it by attribute as well as by key.
         kwargs.setdefault('test_cfg', ConfigDict(mode='whole'))
@@ -85,7 +86,7 @@ class DeepLab(EncoderDecoder):
         self.frozen_bn = tuple(frozen_bn)
         for part in self.frozen_bn:
             if part not in ('backbone', 'decode_head'):
-                raise ValueError(f"frozen_bn={self.frozen_bn}: choose of 'backbone' and 'decode_head'")
+                raise UserError(f"frozen_bn={self.frozen_bn}: choose of 'backbone' and 'decode_head'")
             if frozen_bn_affine:
                 for layer in self._batch_norms(part):
                     layer.requires_grad_(False)
@@ -104,7 +105,7 @@ class DeepLab(EncoderDecoder):
             channels = self.backbone.feature_channels
             for key in ('in_index', 'low_level_index', 'mid_level_index'):
                 if (decode_head.get(key) or 0) not in range(-len(channels), len(channels)):
-                    raise ValueError(
+                    raise UserError(
                         f'decode_head.{key}={decode_head[key]!r}: {type(self.backbone).__name__} has {len(channels)} '
                         f'feature maps, with {channels} channels; choose one of 0 to {len(channels) - 1}'
                     )
@@ -116,7 +117,7 @@ class DeepLab(EncoderDecoder):
                     values.update(mid_level_channels=channels[decode_head['mid_level_index']])
             if head_type.needs_taps:
                 if len(self.multi_scale_inputs) > 1:
-                    raise ValueError(
+                    raise UserError(
                         f'{head_type.__name__} takes several scales from its taps; leave multi_scale_inputs at (1.0,)'
                     )
                 values.update(tap_channels=channels[:-1])

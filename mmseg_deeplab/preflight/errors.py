@@ -4,8 +4,10 @@ import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from ..errors import UserError
 
-class PreflightError(ValueError):
+
+class PreflightError(UserError):
     """A config, or the data that it names, can not be run; the message says what, where and what to do."""
 
 

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmseg.registry import HOOKS
 from PIL import Image, ImageDraw, ImageFont
 
+from ..errors import UserError
 from ..evaluation.metric import BEFORE_CRF, label_map
 from .overlays import colorize, difference, difference_legend, stripes
 
@@ -71,7 +72,7 @@ class PanelHook(Hook):
 
     def __init__(self, out_dir: str, max_images: int | None = None, ignore_index: int = 255) -> None:
         if max_images is not None and max_images < 1:
-            raise ValueError(f'max_images={max_images}: give a number of pictures, or None for all samples')
+            raise UserError(f'max_images={max_images}: give a number of pictures, or None for all samples')
         self.out_dir = Path(out_dir)
         self.max_images = max_images
         self.ignore_index = ignore_index

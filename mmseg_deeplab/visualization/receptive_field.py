@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
+from ..errors import UserError
+
 aten = torch.ops.aten
 POOLS = (aten.max_pool2d_with_indices, aten.max_pool2d, aten.avg_pool2d)
 GLOBAL = (aten.mean, aten._adaptive_avg_pool2d, aten.adaptive_avg_pool2d)
@@ -92,7 +94,7 @@ class _Trace(TorchDispatchMode):
                 field.stride, field.before + args[1][0] * field.stride, field.after - args[1][0] * field.stride
             )
         if op in MIXERS:
-            raise ValueError(
+            raise UserError(
                 f'{op} mixes all positions: receptive fields are computed for networks of convolutions only'
             )
         return field

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmseg.registry import HOOKS
 
+from ..errors import UserError
 from ..evaluation import Scores, SegmentationMetric, TrimapMetric
 from ..evaluation.metric import BEFORE_CRF, ImageResult, label_map
 from .overlays import difference, overlay
@@ -56,7 +57,7 @@ class ReportHook(Hook):
         evaluator = runner.test_loop.evaluator
         self.metric = next((m for m in evaluator.metrics if isinstance(m, SegmentationMetric)), None)
         if self.metric is None or self.metric.format_only:
-            raise ValueError(
+            raise UserError(
                 'ReportHook: test_evaluator has no SegmentationMetric that compares with the truth; '
                 "set test_evaluator = dict(type='SegmentationMetric')"
             )

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import torch
 from crf_helpers import make_image, make_probabilities
 
 from mmseg_deeplab.crf import CRFPool, DenseCRF
-from mmseg_deeplab.crf import pool as pool_module
 
 SIZES = [(30 + 7 * (i % 3), 60 - 5 * i) for i in range(9)]
 IMAGES = [make_image(*size, seed=i) for i, size in enumerate(SIZES)]
@@ -77,14 +75,10 @@ def test_close_ends_workers_whose_pipes_a_forked_process_holds():
 
 def test_workers_end_with_a_killed_parent():
     """No orphans, whatever happens to the parent; nor does a script need a `__main__` guard."""
-    folder = Path(pool_module.__file__).parent
     script = (
-        'import importlib.util, sys, time\n'
-        f'spec = importlib.util.spec_from_file_location("crf", {str(folder / "__init__.py")!r}, '
-        f'submodule_search_locations=[{str(folder)!r}])\n'
-        'sys.modules["crf"] = crf = importlib.util.module_from_spec(spec)\n'
-        'spec.loader.exec_module(crf)\n'
-        'pool = crf.CRFPool(crf.DenseCRF(), workers=1)\n'
+        'import time\n'
+        'from mmseg_deeplab.crf import CRFPool, DenseCRF\n'
+        'pool = CRFPool(DenseCRF(), workers=1)\n'
         'print(pool._idle.get().process.pid, flush=True)\n'
         'time.sleep(600)\n'
     )

@@ -44,7 +44,7 @@ class Net(BaseModel):
 
 def tiny_runner(work_dir, max_iters=8, model=None, seed=1, workers=0, hook=None, sampler='ResumableSampler', **kwargs):
     """A runner without validation; `hook` are arguments of the checkpoint hook."""
-    import mmseg_deeplab  # noqa: F401
+    import mmseg_deeplab.plugin  # noqa: F401
 
     default_hooks = dict(
         checkpoint=dict(type='CrashSafeCheckpointHook', **(hook or {})),

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..load import load_file
 from ..save import save_file
 from ..strict import compare, explain_mismatch
@@ -34,11 +35,11 @@ def read_source(path: str | Path) -> dict[str, Tensor]:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
         except (ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise ValueError(f'{path} is damaged or no archive of plain arrays: get it again ({error})') from error
+            raise UserError(f'{path} is damaged or no archive of plain arrays: get it again ({error})') from error
     checkpoint = load_file(path)
     state = parameters(checkpoint)
     if not state:
-        raise ValueError(f'{path} holds no parameters; its keys are {list(checkpoint)[:5]}')
+        raise UserError(f'{path} holds no parameters; its keys are {list(checkpoint)[:5]}')
     return state
 
 
@@ -71,9 +72,9 @@ def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto') -> C
     if source_format == 'auto':
         source_format = detect_format(state)
         if source_format is None:
-            raise ValueError(f'the layout is not recognised; its names are like {list(state)[:3]}. Known: {FORMATS}')
+            raise UserError(f'the layout is not recognised; its names are like {list(state)[:3]}. Known: {FORMATS}')
     if source_format not in FORMATS:
-        raise ValueError(f'unknown format {source_format!r}; choose auto or one of {FORMATS}')
+        raise UserError(f'unknown format {source_format!r}; choose auto or one of {FORMATS}')
     return _converter(source_format).convert(state)
 
 
@@ -158,7 +159,7 @@ def calibrate_norms(conversion: Conversion, model: nn.Module, folder: str | Path
         ValueError: If the source has no folded batch norm, or the folder no images.
     """
     if not conversion.identity_norms:
-        raise ValueError('--calibrate is for folded batch norm, and this source has its own statistics: leave it out')
+        raise UserError('--calibrate is for folded batch norm, and this source has its own statistics: leave it out')
     preprocessor = conversion.model['data_preprocessor']
     count = unfold_batch_norm(model, conversion.identity_norms, folder, preprocessor['mean'], preprocessor['std'])
     own = model.state_dict()

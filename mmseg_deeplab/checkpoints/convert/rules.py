@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...errors import UserError
+
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 CAFFE = dict(mean=[104.008, 116.669, 122.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
 TENSORFLOW = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], bgr_to_rgb=True)
@@ -76,10 +78,10 @@ def apply_rules(rules: Sequence[Rule], state: Mapping[str, Tensor], source: str)
             continue
         target = rule.target(match) if callable(rule.target) else match.expand(rule.target)
         if target in converted:
-            raise ValueError(f'two parameters of the source become {target}; the second is {name}')
+            raise UserError(f'two parameters of the source become {target}; the second is {name}')
         converted[target] = rule.transform(value).contiguous()
     if unknown:
-        raise ValueError(
+        raise UserError(
             f'{len(unknown)} of {len(state)} parameters are unknown in the layout of {source}, for example '
             f'{unknown[:3]}. Is it another format (see --from), or a variant that is not supported?'
         )
@@ -136,14 +138,14 @@ def mobilenet_unit(index: int) -> str:
         if index < count:
             return f'backbone.layer{row}.{index}'
         index -= count
-    raise ValueError(f'MobileNetV2 has {sum(MOBILENET_UNITS)} inverted residuals, this source more')
+    raise UserError(f'MobileNetV2 has {sum(MOBILENET_UNITS)} inverted residuals, this source more')
 
 
 def depth_of_resnet(state: Mapping[str, Tensor], unit: str) -> int:
     """Depth of a ResNet by the units of its block3; `unit` matches one, with its number (from 0) as a group."""
     count = 1 + max((int(match[1]) for name in state if (match := re.match(unit, name))), default=-1)
     if count not in RESNET_UNITS:
-        raise ValueError(
+        raise UserError(
             f'block3 of this ResNet has {count} bottleneck units; ResNet-50, 101 and 152 have {tuple(RESNET_UNITS)}. '
             f'Other networks, ResNet-18 and 34 among them, have no counterpart in this package'
         )

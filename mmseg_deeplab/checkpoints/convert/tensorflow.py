@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ...errors import UserError
 from .rules import BACKBONE_ONLY, TENSORFLOW, Conversion, Rule, apply_rules, deeplab, mobilenet_unit, resnet
 
 
@@ -107,7 +108,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         scope, variable = match[1], match[2]
         names = _resolve(scope, blocks)
         if names is None:
-            raise ValueError(f'the layer {scope} is unknown in the layout of tensorflow')
+            raise UserError(f'the layer {scope} is unknown in the layout of tensorflow')
         if variable == 'biases':
             identity.append(names[1])
         return f'{names["weights" not in variable]}.{VARIABLES[variable]}'

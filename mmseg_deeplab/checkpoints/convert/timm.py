@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ...errors import UserError
 from .rules import BACKBONE_ONLY, TENSORFLOW, Conversion, Rule, apply_rules, deeplab
 
 RULES = (
@@ -24,6 +25,6 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     converted, dropped = apply_rules(RULES, state, 'timm')
     blocks = 1 + max(int(match[1]) for name in state if (match := re.match(r'blocks\.(\d+)\.', name)))
     if blocks not in DEPTHS:
-        raise ValueError(f'this Xception has {blocks} blocks; Aligned Xception-41, 65 and 71 have {tuple(DEPTHS)}')
+        raise UserError(f'this Xception has {blocks} blocks; Aligned Xception-41, 65 and 71 have {tuple(DEPTHS)}')
     backbone = dict(type='AlignedXception', depth=DEPTHS[blocks], norm_cfg=dict(type='BN', eps=1e-3))
     return Conversion(converted, deeplab(backbone, None, 16, TENSORFLOW), dropped, BACKBONE_ONLY)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ...errors import UserError
 from .rules import (
     BACKBONE_ONLY,
     IMAGENET,
@@ -35,7 +36,7 @@ def recognises(state: Mapping[str, Tensor]) -> bool:
 def convert(state: Mapping[str, Tensor]) -> Conversion:
     """Convert a ResNet, or DeepLab v3 on one."""
     if 'backbone.0.0.weight' in state:
-        raise ValueError(
+        raise UserError(
             'deeplabv3_mobilenet_v3_large of torchvision has no counterpart here: MobileNetV3 is no backbone of the '
             'DeepLab papers. Convert deeplabv3_resnet50 or deeplabv3_resnet101 instead'
         )

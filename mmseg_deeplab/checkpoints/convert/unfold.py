@@ -8,6 +8,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ...errors import UserError
+
 SUFFIXES = {'.jpg', '.jpeg', '.png'}
 IMAGES = 64
 SIZE = 321  # pixels a side, a usual crop
@@ -38,7 +40,7 @@ def unfold_batch_norm(
     """
     files = sorted(path for path in Path(folder).rglob('*') if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise ValueError(f'{folder} holds no .jpg or .png images to measure batch norm on')
+        raise UserError(f'{folder} holds no .jpg or .png images to measure batch norm on')
     files = files[:: -(-len(files) // IMAGES)]
     modules = dict(model.named_modules())
     moments = {name: _Moments(modules[name]) for name in norms}
@@ -89,6 +91,6 @@ def _run(model: nn.Module, image: Tensor) -> None:
 def _read(path: Path, mean: list[float], std: list[float]) -> Tensor:
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f'image {path} cannot be read: the file is damaged or not an image')
+        raise UserError(f'image {path} cannot be read: the file is damaged or not an image')
     image = cv2.resize(image, (SIZE, SIZE))[..., ::-1].astype(np.float32)
     return torch.from_numpy((image - np.float32(mean)) / np.float32(std)).permute(2, 0, 1)[None]

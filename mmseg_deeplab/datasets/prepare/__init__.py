@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from ...errors import UserError, UserFileNotFoundError
 from . import ade20k, camvid, cityscapes, coco_stuff, colour_masks, labelme, pascal_context, person_part, voc_aug
 from .runner import Plan, Summary, check_apart, execute
 
@@ -29,9 +30,9 @@ def prepare(
     `copy`; a run that was interrupted continues.
     """
     if name not in PLANS:
-        raise ValueError(f'unknown dataset {name!r}; choose one of {", ".join(PLANS)}')
+        raise UserError(f'unknown dataset {name!r}; choose one of {", ".join(PLANS)}')
     src, dst = Path(src), Path(dst)
     if not src.is_dir():
-        raise FileNotFoundError(f'--src {src}: there is no such folder')
+        raise UserFileNotFoundError(f'--src {src}: there is no such folder')
     check_apart(src, dst)
     return execute(PLANS[name](src, dst, **options), src, dst, workers, copy)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from mmseg.datasets import ADE20KDataset
 
+from ...errors import UserError
 from ..masks import read_mask
 from .runner import Job, Plan, find
 
@@ -25,5 +26,5 @@ def check(path: Path) -> np.ndarray:
     """The mask; ValueError if it is not one of the 150 classes and 0, as happens with the full ADE20K set."""
     mask = read_mask(path)
     if mask.max() > 150:
-        raise ValueError(f'holds the value {mask.max()}, above 150; take ADEChallengeData2016, not the full ADE20K')
+        raise UserError(f'holds the value {mask.max()}, above 150; take ADEChallengeData2016, not the full ADE20K')
     return mask

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ...errors import UserError
 from ..camvid import CamVidDataset
 from ..classes_file import Classes
 from ..masks import read_lines, read_mask, write_atomic
@@ -67,7 +68,7 @@ def plan(src: Path, dst: Path) -> Plan:
 def _original(root: Path) -> list[tuple[str, Path, Path]]:
     lists = {split: root / f'{split}.txt' for split in ('train', 'val', 'test')}
     if not lists['train'].is_file():
-        raise ValueError(f"{lists['train']} is missing: the original has no split; write the names of SegNet's lists")
+        raise UserError(f"{lists['train']} is missing: the original has no split; write the names of SegNet's lists")
     items = []
     for split, path in lists.items():
         for line in read_lines(path) if path.is_file() else []:

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.io
 from mmseg.datasets import COCOStuffDataset
 
+from ...errors import UserFileNotFoundError
 from ..masks import read_lines, read_mask
 from .runner import Job, Plan, find
 
@@ -50,7 +51,7 @@ def _maps(src: Path) -> Path:
             continue
         if any((folder / 'train2017').glob('*.png')):
             return folder
-    raise FileNotFoundError(
+    raise UserFileNotFoundError(
         f'no maps of COCO-Stuff 164k below {src}: unzip stuffthingmaps_trainval2017.zip there, so that '
         'stuffthingmaps_trainval2017/train2017 or annotations/train2017 holds .png files'
     )
@@ -59,7 +60,7 @@ def _maps(src: Path) -> Path:
 def _first(folder: Path) -> str:
     names = sorted(path.stem for path in folder.glob('*.png'))
     if not names:
-        raise FileNotFoundError(f'{folder} holds no .png masks')
+        raise UserFileNotFoundError(f'{folder} holds no .png masks')
     return names[0]
 
 

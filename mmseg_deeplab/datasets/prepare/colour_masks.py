@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...errors import UserFileNotFoundError
 from ..classes_file import Classes, colours_to_indices, read_classes
 from ..image_mask_folder import IMAGE_SUFFIXES
 from ..masks import write_classes
@@ -37,7 +38,9 @@ def plan(src: Path, dst: Path, classes: Path | None = None, tolerance: int = 0) 
         what = (
             f'{len(missing)} images have no mask, the first: {missing[0]}' if missing else 'no images and masks found'
         )
-        raise FileNotFoundError(f'{what}; expected are pairs such as TILE/images/a.jpg and TILE/masks/a.png in {src}')
+        raise UserFileNotFoundError(
+            f'{what}; expected are pairs such as TILE/images/a.jpg and TILE/masks/a.png in {src}'
+        )
     return Plan(classes=table.names, jobs=jobs, links=links, finish=lambda: write_classes(dst / 'classes.txt', table))
 
 

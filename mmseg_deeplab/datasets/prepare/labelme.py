@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ...errors import UserError, UserFileNotFoundError
 from ..classes_file import VOID_NAMES, Classes, read_classes
 from ..masks import write_classes
 from ..palette import voc_palette
@@ -29,7 +30,7 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
     contents = {path: json.loads(path.read_text(encoding='utf-8')) for path in files}
     contents = {path: content for path, content in contents.items() if 'shapes' in content}
     if not contents:
-        raise FileNotFoundError(f'{src} holds no .json file of labelme')
+        raise UserFileNotFoundError(f'{src} holds no .json file of labelme')
     if classes:
         table = read_classes(classes)
     else:
@@ -55,7 +56,7 @@ def draw(path: Path, classes: Classes) -> np.ndarray:
     mask = np.full((content['imageHeight'], content['imageWidth']), background, np.uint8)
     for shape in content['shapes']:
         if shape['label'] not in indices:
-            raise ValueError(f'label {shape["label"]!r} is not in the classes file: {", ".join(classes.names)}')
+            raise UserError(f'label {shape["label"]!r} is not in the classes file: {", ".join(classes.names)}')
         _fill(mask, shape, indices[shape['label']])
     return mask
 
@@ -78,4 +79,4 @@ def _fill(mask: np.ndarray, shape: dict, index: int) -> None:
         box = mask[y : y + drawn.shape[0], x : x + drawn.shape[1]]
         box[drawn[: box.shape[0], : box.shape[1]]] = index
     else:
-        raise ValueError(f'shape_type {kind!r} is not filled; draw a polygon, rectangle, circle or mask')
+        raise UserError(f'shape_type {kind!r} is not filled; draw a polygon, rectangle, circle or mask')

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from ...errors import UserError
 from ..masks import read_lines, write_lines
 from ..person_part import PersonPartDataset
 from .runner import Job, Plan, find
@@ -58,6 +59,6 @@ def read_parts(path: Path) -> np.ndarray | None:
             if mask is None:
                 mask = np.zeros(part.mask.shape, np.uint8)
             if part.part_name not in INDEX:
-                raise ValueError(f'unknown part {part.part_name!r}')
+                raise UserError(f'unknown part {part.part_name!r}')
             mask[part.mask > 0] = INDEX[part.part_name]
     return mask

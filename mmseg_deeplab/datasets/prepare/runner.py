@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.utils import ProgressBar
 
+from ...errors import UserError, UserFileNotFoundError
 from ..masks import read_fingerprint, read_mask, write_lines, write_mask
 
 
@@ -108,7 +109,7 @@ def execute(plan: Plan, src: Path, dst: Path, workers: int | None = None, copy: 
     print()
     if failures:
         shown = '\n  '.join(failures[:5])
-        raise ValueError(f'{len(failures)} of {len(plan.jobs)} masks failed; the others are done:\n  {shown}')
+        raise UserError(f'{len(failures)} of {len(plan.jobs)} masks failed; the others are done:\n  {shown}')
     for path, names in plan.lists.items():
         write_lines(path, names)
     if plan.finish:
@@ -151,7 +152,7 @@ def _mapper(workers: int | None) -> Iterator[Callable[[Callable, Sequence], Iter
 def place(old: Path, new: Path, copy: bool) -> None:
     """Link (or copy) a file or folder to a new place, if it is not there yet."""
     if not old.exists():
-        raise FileNotFoundError(f'{old} is missing from the source')
+        raise UserFileNotFoundError(f'{old} is missing from the source')
     if new.exists():
         return
     new.parent.mkdir(parents=True, exist_ok=True)
@@ -176,15 +177,13 @@ def check_apart(src: Path, dst: Path) -> None:
     """ValueError if one of the folders lies in the other: the source is never written to."""
     src, dst = src.resolve(), dst.resolve()
     if src == dst or dst.is_relative_to(src) or src.is_relative_to(dst):
-        raise ValueError(
-            f'--dst {dst} and --src {src} must be apart: the source is never changed; choose another --dst'
-        )
+        raise UserError(f'--dst {dst} and --src {src} must be apart: the source is never changed; choose another --dst')
 
 
 def find(src: Path, marker: str, what: str) -> Path:
     """The folder at or below `src` (at most four levels) that contains the relative path `marker`."""
     if not src.is_dir():
-        raise FileNotFoundError(f'--src {src}: there is no such folder')
+        raise UserFileNotFoundError(f'--src {src}: there is no such folder')
     level = [src]
     for _ in range(5):
         for folder in level:
@@ -192,4 +191,6 @@ def find(src: Path, marker: str, what: str) -> Path:
                 return folder
         level = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
         level = [folder for folder in level if sum(1 for _ in zip(folder.iterdir(), range(2000), strict=False)) < 2000]
-    raise FileNotFoundError(f'{what} is not below {src}: no {marker} found; docs/datasets.md shows the expected tree')
+    raise UserFileNotFoundError(
+        f'{what} is not below {src}: no {marker} found; docs/datasets.md shows the expected tree'
+    )

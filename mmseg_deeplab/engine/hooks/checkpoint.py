@@ -11,6 +11,7 @@ from mmseg.registry import HOOKS
 
 from ...checkpoints.load import load_file
 from ...checkpoints.save import atomic_write, remove_unfinished
+from ...errors import UserError, UserFileNotFoundError
 from .dense_crf import DenseCRFHook
 
 LAST = 'last_checkpoint'
@@ -85,7 +86,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
             start = runner._load_from or 'scratch'
             runner.logger.warning(f'NOTHING TO RESUME in {folder}: training starts from {start}')
         else:
-            raise FileNotFoundError(
+            raise UserFileNotFoundError(
                 f'resume=True, but there is no readable checkpoint in {folder}. Is it the right work dir? '
                 f"To start from scratch leave --resume out; resume='auto' resumes if it can and starts if not"
             )
@@ -121,7 +122,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         ]
         for name in self.save_best or ():
             if name not in (*names, 'auto'):
-                raise ValueError(
+                raise UserError(
                     f'default_hooks.checkpoint.save_best={name!r}: the validation gives no such score; '
                     f"choose one of {', '.join(names)}, 'auto' (the first) or None"
                 )

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.strict import unwrap
 from ...crf import CRFPool, DenseCRF
+from ...errors import UserError
 from ...evaluation.metric import BEFORE_CRF
 from ...models import DeepLabTTA
 from ...visualization.panels import read_image
@@ -50,13 +51,13 @@ class DenseCRFHook(Hook):
     def __init__(self, workers: int | None = None, stages: Sequence[str] = STAGES, **crf):
         self.stages = (stages,) if isinstance(stages, str) else tuple(stages)
         if not self.stages or not set(self.stages) <= set(STAGES):
-            raise ValueError(f"stages={stages!r}: choose of 'val' and 'test'")
+            raise UserError(f"stages={stages!r}: choose of 'val' and 'test'")
         if workers is not None and workers < 0:
-            raise ValueError(f'workers={workers}: expected None or a number >= 0')
+            raise UserError(f'workers={workers}: expected None or a number >= 0')
         known = [name for name in inspect.signature(DenseCRF).parameters if name != 'input']
         for name in crf:
             if name not in known:
-                raise ValueError(f'DenseCRFHook takes no {name!r}; it takes: workers, stages, {", ".join(known)}')
+                raise UserError(f'DenseCRFHook takes no {name!r}; it takes: workers, stages, {", ".join(known)}')
         self.crf = DenseCRF(**crf, input='logits')
         self.workers = workers
         self._pool: CRFPool | None = None
@@ -87,7 +88,7 @@ class DenseCRFHook(Hook):
 
     def _attach(self, runner: Runner, loop: BaseLoop, step: str) -> None:
         if 'run_iter' in vars(loop):
-            raise ValueError('two DenseCRFHooks for one loop: keep one in custom_hooks')
+            raise UserError('two DenseCRFHooks for one loop: keep one in custom_hooks')
         on_gpu = self.crf.backend != 'pydensecrf' and any(p.is_cuda for p in runner.model.parameters())
         # No more than there are images: each worker takes the seconds and 200 MiB of a fresh interpreter.
         cores = min((os.cpu_count() or 1) // runner.world_size, len(loop.dataloader.dataset))
@@ -154,10 +155,10 @@ def load_preset(preset: str) -> dict:
     path = Path(preset) if preset.endswith('.py') else PRESETS / f'{preset}.py'
     if not path.is_file():
         names = ', '.join(sorted(file.stem for file in PRESETS.glob('*.py')))
-        raise ValueError(f'CRF preset {preset!r}: there is no {path}; choose one of {names}, or give a .py file')
+        raise UserError(f'CRF preset {preset!r}: there is no {path}; choose one of {names}, or give a .py file')
     config = Config.fromfile(path)
     if 'dense_crf' not in config:
-        raise ValueError(f'CRF preset {path} defines no dense_crf = dict(...)')
+        raise UserError(f'CRF preset {path} defines no dense_crf = dict(...)')
     return dict(config.dense_crf)
 
 
@@ -175,7 +176,7 @@ def attach(model: nn.Module, crf: DenseCRF) -> Callable[[], None]:
         A function that undoes it.
     """
     if crf.input != 'logits':
-        raise ValueError(f"crf.input={crf.input!r}: a segmentor's samples hold logits, use DenseCRF(input='logits')")
+        raise UserError(f"crf.input={crf.input!r}: a segmentor's samples hold logits, use DenseCRF(input='logits')")
     network = model.test_step
 
     def test_step(batch: dict) -> list[SegDataSample]:
@@ -204,7 +205,7 @@ def keep_logits(model: nn.Module) -> Callable[[], None]:
     """
     outer = model.module if is_model_wrapper(model) else model
     if isinstance(outer, BaseTTAModel) and not isinstance(outer, DeepLabTTA):
-        raise ValueError(
+        raise UserError(
             f"{type(outer).__name__} returns the last view's logits beside the merged labels, so there is nothing for "
             f"the CRF to refine: set tta_model = dict(type='DeepLabTTA'), which takes any segmentor"
         )
@@ -225,7 +226,7 @@ def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = N
         pixels: The input of the model's preprocessor, uint8 (3, h, w) BGR, for a sample without a file.
     """
     if 'seg_logits' not in sample:
-        raise ValueError(
+        raise UserError(
             f'{type(unwrap(model)).__name__} predicts label maps without seg_logits, which the dense CRF refines'
         )
     logits = sample.seg_logits.data
@@ -236,7 +237,7 @@ def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = N
     if path is not None:
         return read_image(path), logits
     if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
-        raise ValueError('the dense CRF needs the original image: a sample without img_path came without 8-bit pixels')
+        raise UserError('the dense CRF needs the original image: a sample without img_path came without 8-bit pixels')
     image = pixels.flip(0).permute(1, 2, 0).cpu().numpy()
     height, width = logits.shape[1:]
     if image.shape[:2] != (height, width):

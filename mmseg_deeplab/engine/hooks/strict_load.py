@@ -5,6 +5,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 
 from ...checkpoints.strict import check_fit, take_own_classifier, unwrap, weights
+from ...errors import UserError
 
 
 @HOOKS.register_module()
@@ -34,7 +35,7 @@ class StrictLoadHook(Hook):
         """
         source = str(runner._load_from or 'the checkpoint')
         if runner._resume and ('optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {})):
-            raise ValueError(
+            raise UserError(
                 f'{source} holds weights only, no training state, so it can not be resumed; start from it with '
                 f'load_from={source} (--cfg-options load_from={source})'
             )
@@ -42,7 +43,7 @@ class StrictLoadHook(Hook):
         state = weights(checkpoint)
         if self.drop_classifier and not runner._resume:
             if not isinstance(runner._train_loop, BaseLoop):
-                raise ValueError(
+                raise UserError(
                     f'drop_classifier=True would evaluate {source} with an untrained classifier: leave '
                     f'default_hooks.strict_load.drop_classifier out when testing'
                 )

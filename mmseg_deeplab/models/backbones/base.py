@@ -4,6 +4,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader
 
+from ...errors import UserError
+
 FROM_SCRATCH = [
     dict(type='Kaiming', layer='Conv2d'),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
@@ -54,7 +56,7 @@ class DeepLabBackbone(BaseModule):
         unexpected = [k for k in state if k not in own]
         shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
         if missing or unexpected or shapes:
-            raise ValueError(
+            raise UserError(
                 f'{cfg["checkpoint"]} does not fit {type(self).__name__}: {len(missing)} parameters missing '
                 f'{missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, {len(shapes)} of another shape '
                 f'{shapes[:3]}. Give model.backbone.init_cfg a checkpoint of the same network (and its prefix, if '

@@ -6,6 +6,7 @@ from mmseg.models.utils import InvertedResidual, make_divisible
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..atrous import atrous_plan, check_output_stride
 from .base import DeepLabBackbone
 
@@ -68,7 +69,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         super().__init__(init_cfg)
         for name, value, allowed in (('low_level', low_level, LOW_LEVELS), ('padding', padding, PADDINGS)):
             if value not in allowed:
-                raise ValueError(f'DeepLabMobileNetV2: {name}={value!r} is unknown; choose one of {allowed}')
+                raise UserError(f'DeepLabMobileNetV2: {name}={value!r} is unknown; choose one of {allowed}')
         self.low_level = low_level
         conv_cfg = dict(type='Conv2dAdaptivePadding') if padding == 'tensorflow' else None
         layer_cfg = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg or dict(type='BN'), act_cfg=dict(type='ReLU6'))

@@ -7,6 +7,7 @@ from mmseg.models.backbones.resnet import Bottleneck
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..atrous import atrous_plan, check_output_stride, multi_grid_rates
 from .base import DeepLabBackbone
 
@@ -72,7 +73,7 @@ class DeepLabResNet(DeepLabBackbone):
             ('strided_conv', strided_conv, ('3x3', '1x1')),
         ):
             if value not in allowed:
-                raise ValueError(f'DeepLabResNet: {name}={value!r} is unknown; choose one of {allowed}')
+                raise UserError(f'DeepLabResNet: {name}={value!r} is unknown; choose one of {allowed}')
         self.norm_cfg = norm_cfg or dict(type='BN')
         self.strided_unit = strided_unit
         self.style = 'pytorch' if strided_conv == '3x3' else 'caffe'

@@ -7,6 +7,7 @@ from mmcv.cnn import build_norm_layer
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..atrous import atrous_plan, check_output_stride, multi_grid_rates
 from ..layers import conv_bn_relu
 from .base import DeepLabBackbone
@@ -122,7 +123,7 @@ class AlignedXception(DeepLabBackbone):
         super().__init__(init_cfg)
         for name, value, allowed in (('depth', depth, tuple(FLOWS)), ('variant', variant, VARIANTS)):
             if value not in allowed:
-                raise ValueError(f'AlignedXception: {name}={value!r} is unknown; choose one of {allowed}')
+                raise UserError(f'AlignedXception: {name}={value!r} is unknown; choose one of {allowed}')
         self.variant = variant
         self.relu = nn.ReLU()
         norm_cfg = {'eps': 1e-3, **(norm_cfg or dict(type='BN'))}

@@ -5,6 +5,8 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ...errors import UserError
+
 LABEL_STRIDES = (4, 8, 16, 32)
 """Strides of logits that can be compared with labels without a resize: every 4th, 8th, ... pixel is taken."""
 
@@ -53,7 +55,7 @@ class DeepLabHead(BaseDecodeHead):
         for loss in self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]:
             weight = getattr(loss, 'class_weight', None)
             if weight is not None and len(weight) != self.out_channels:
-                raise ValueError(
+                raise UserError(
                     f'loss_decode.class_weight has {len(weight)} entries, but there are {self.out_channels} classes'
                 )
 
@@ -76,7 +78,7 @@ def subsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
         if sampled.shape[-2:] == size:
             return sampled
     height, width = labels.shape[-2:]
-    raise ValueError(
+    raise UserError(
         f'logits of {size[0]} x {size[1]} cells do not lie on every 8th pixel of labels of {height} x {width} (or 4th, '
         f'16th, 32nd), where a head with upsample_logits=False, as those of v1 and v2, computes its loss. Use a '
         f'crop_size with sides of 8k + 1 pixels (16k + 1 with multi_scale_inputs or at output stride 16), for example '

@@ -8,6 +8,7 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from .stride8 import Stride8Head
 
 # kernel and rate of fc6, channels of fc6 and fc7, whether features are averaged first (v1, Table 2; release)
@@ -38,7 +39,7 @@ class DeepLabV1Head(Stride8Head):
 
     def __init__(self, in_channels: int, num_classes: int, variant: str = 'LargeFOV', **kwargs):
         if variant not in VARIANTS:
-            raise ValueError(f'variant={variant!r} of a DeepLab v1 head is unknown; choose one of {tuple(VARIANTS)}')
+            raise UserError(f'variant={variant!r} of a DeepLab v1 head is unknown; choose one of {tuple(VARIANTS)}')
         kernel, rate, channels, average = VARIANTS[variant]
         super().__init__(in_channels, num_classes, channels=channels, **kwargs)
         self.pool5a = nn.AvgPool2d(3, stride=1, padding=1) if average else nn.Identity()
@@ -102,7 +103,7 @@ class DeepLabV1MScHead(DeepLabV1Head):
 
     def __init__(self, in_channels: int, num_classes: int, tap_channels: Sequence[int], frozen: bool = False, **kwargs):
         if len(tap_channels) != len(TAP_STRIDES) or tap_channels[0] != 3:
-            raise ValueError(
+            raise UserError(
                 f'DeepLabV1MScHead takes scores from the input image (3 channels) and pool1 to pool4, at strides '
                 f'{TAP_STRIDES}, but below its last feature map the backbone gives maps of {tuple(tap_channels)} '
                 f'channels; use DeepLabVGG'

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from .stride8 import Stride8Head
 
 
@@ -35,9 +36,9 @@ class DeepLabV2Head(Stride8Head):
     ):
         super().__init__(in_channels, num_classes, channels=fc_channels or in_channels, **kwargs)
         if any(rate < 1 for rate in rates):
-            raise ValueError(f'rates={tuple(rates)} of DeepLabV2Head must be whole numbers of cells from 1 on')
+            raise UserError(f'rates={tuple(rates)} of DeepLabV2Head must be whole numbers of cells from 1 on')
         if self.pretrained and fc_channels is None:
-            raise ValueError('init_cfg is Pretrained, but a DeepLabV2Head without fc_channels has no pretrained layer')
+            raise UserError('init_cfg is Pretrained, but a DeepLabV2Head without fc_channels has no pretrained layer')
         del self.conv_seg  # the base class's classifier: here each branch has its own
         self.branches = nn.ModuleList()
         self.classifiers = nn.ModuleList()

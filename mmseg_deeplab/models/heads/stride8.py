@@ -6,6 +6,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from ...errors import UserError
 from ..atrous import check_output_stride
 from .base import DeepLabHead
 
@@ -82,7 +83,7 @@ def load_layers(owners: Iterable[nn.Module], names: Iterable[str], cfg: dict) ->
                 key = f'{prefix}.{name}.{part}'
                 if key not in state or state[key].shape != parameter.shape:
                     found = tuple(state[key].shape) if key in state else 'absent'
-                    raise ValueError(
+                    raise UserError(
                         f'{cfg["checkpoint"]}: {key} should be {tuple(parameter.shape)} and is {found}. Give '
                         f'model.decode_head.init_cfg a checkpoint of the same head, or None to start from random '
                         f'weights; files of other codebases go through tools/convert_checkpoint.py first'

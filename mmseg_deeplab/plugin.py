@@ -1,0 +1,16 @@
+"""Registers the package in MMSegmentation: what `custom_imports` of a config names.
+
+Importing this module checks the installed stack, puts weights-only loaders in the place of MMEngine's, and registers
+every backbone, head, dataset, transform, metric, loop and hook in MMSegmentation's registries.
+"""
+
+from .errors import UserImportError
+from .stack import check_stack, import_stack
+
+try:
+    check_stack()
+except ImportError as error:
+    raise UserImportError(str(error)) from None
+import_stack()
+
+from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: E402, F401
