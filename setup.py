@@ -16,7 +16,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmseg_deeplab', 'mmseg_deeplab.*']),
-    package_data={'mmseg_deeplab.crf': ['presets/*.py']},
+    entry_points={'console_scripts': ['deeplab = mmseg_deeplab.cli:main']},
     install_requires=[
         'torch>=2.6',
         'numpy>=1.24',

@@ -29,7 +29,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 import mmseg_deeplab.plugin  # noqa: F401
-from mmseg_deeplab.engine.hooks import fold_batch_norm
+from mmseg_deeplab.inference import fold_batch_norm
 
 CLASSES = 21
 PREPROCESSOR = dict(

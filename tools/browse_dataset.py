@@ -1,36 +1,6 @@
-"""Draw samples of a config's dataset as the network will see them: augmented, padded, channels in order.
+"""Draw samples of a config's dataset as the network will see them: the same as `deeplab browse`."""
 
-python tools/browse_dataset.py configs/deeplabv3plus_mobilenetv2_demo.py --out pictures
-python tools/browse_dataset.py configs/_base_/datasets/voc12_aug.py --data-root ~/VOC2012 --count 50
-"""
-
-import argparse
-
-from mmseg_deeplab.datasets import iter_datasets, set_data_root
-from mmseg_deeplab.datasets.browse import browse
-from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
-from mmseg_deeplab.preflight.data import open_dataset
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, check that the data is there, draw."""
-    parser = argparse.ArgumentParser(description='Draw samples of a dataset as the network will see them.')
-    parser.add_argument('config', help='config, or a base file of configs/_base_/datasets')
-    parser.add_argument('--out', default='work_dirs/browse', help='folder for the pictures (default: %(default)s)')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument('--count', type=int, default=16, help='samples, spread over the set (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the augmentation')
-    parser.add_argument('--data-root', help='folder of the data, in place of that of the config')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/train.py')
-    args = parser.parse_args(argv)
-    cfg = load_config(args.config, args.cfg_options)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    for dataset in iter_datasets(cfg.get(f'{args.split}_dataloader') or {}):
-        open_dataset(dataset, args.split)
-    print(browse(cfg, args.out, args.split, args.count, args.seed))
-    print(f'pictures: {args.out}')
-
+from mmseg_deeplab.cli import run
 
 if __name__ == '__main__':
-    run_tool(main)
+    run('browse')

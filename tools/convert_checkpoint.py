@@ -1,41 +1,6 @@
-"""Convert a checkpoint of another codebase.
+"""Convert a checkpoint of another codebase: the same as `deeplab convert`."""
 
-Examples:
-    python tools/convert_checkpoint.py deeplabv3_mnv2_voc.npz out.pth --from tensorflow \
-        --config configs/deeplabv3_mobilenetv2_voc.py
-    python tools/convert_checkpoint.py resnet101_v1c-e67eebb6.pth backbone.pth
-"""
-
-import argparse
-
-from mmseg_deeplab.checkpoints.convert import FORMATS, convert_file
-from mmseg_deeplab.engine.launch import load_config, run_tool
-
-
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Convert a checkpoint of another codebase.')
-    parser.add_argument('src', help='checkpoint to read: .pth, .safetensors, or .npz with TensorFlow variables')
-    parser.add_argument('dst', help='checkpoint to write: .pth or .safetensors')
-    parser.add_argument(
-        '--from', dest='source_format', default='auto', choices=('auto', *FORMATS), help='layout of the source'
-    )
-    parser.add_argument('--config', help='config that it must fit; without, the one that fits is printed')
-    parser.add_argument(
-        '--calibrate',
-        metavar='FOLDER',
-        help='images like those to train on: measure the statistics of batch norm that the source has folded',
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Convert and say what became of it."""
-    args = parse_args()
-    if args.config:
-        load_config(args.config)  # explains what is wrong with it
-    print(convert_file(args.src, args.dst, args.source_format, args.config, args.calibrate))
-
+from mmseg_deeplab.cli import run
 
 if __name__ == '__main__':
-    run_tool(main)
+    run('convert')

@@ -1,38 +1,6 @@
-"""Draw what the dense CRF does to one image: score and belief maps by iteration, labels before and after.
+"""Draw what the dense CRF does to one image: the same as `deeplab crf-visualize`."""
 
-python tools/crf_visualize.py configs/deeplabv2_r101_voc.py CHECKPOINT image.jpg
-python tools/crf_visualize.py CONFIG CHECKPOINT image.jpg --truth mask.png --classes cat sofa --crf v1
-"""
-
-import argparse
-from pathlib import Path
-
-from mmseg_deeplab.apis import init_model
-from mmseg_deeplab.engine.crf_pictures import ITERATIONS, draw_crf
-from mmseg_deeplab.engine.hooks.dense_crf import load_preset
-from mmseg_deeplab.engine.launch import CfgOptions, load_config, run_tool
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Parse the command line, draw."""
-    parser = argparse.ArgumentParser(description='Draw what the dense CRF does to one image', allow_abbrev=False)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('image', help='picture file')
-    parser.add_argument('--truth', metavar='PNG', help='label map of class indices; its boundary is drawn in white')
-    parser.add_argument('--classes', nargs='+', default=[], help='classes to draw (default: the three largest)')
-    parser.add_argument('--crf', default='v2_r101', metavar='PRESET', help='preset or file (default: %(default)s)')
-    parser.add_argument('--iterations', type=int, nargs='+', default=ITERATIONS, help='default: 0 1 2 4 10')
-    parser.add_argument('--out-dir', default='crf_pictures', help='folder for the pictures (default: %(default)s)')
-    parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/test.py')
-    args = parser.parse_args(argv)
-    model = init_model(load_config(args.config, args.cfg_options), args.checkpoint, args.device)
-    crf, folder = load_preset(args.crf), Path(args.out_dir)
-    files = draw_crf(model, args.image, crf, folder, args.truth, args.classes, sorted(args.iterations))
-    for path in files:
-        print(path)
-
+from mmseg_deeplab.cli import run
 
 if __name__ == '__main__':
-    run_tool(main)
+    run('crf-visualize')

@@ -1,38 +1,6 @@
-"""Train a segmentor from a config file.
+"""Train a segmentor from a config file: the same as `deeplab train`."""
 
-python tools/train.py configs/deeplabv3plus_mobilenetv2_demo.py
-python tools/train.py configs/deeplabv3plus_r50_voc.py --data-root data/VOCdevkit/VOC2012 --amp
-"""
-
-import argparse
-
-from mmseg_deeplab.engine.launch import add_common_arguments, build_runner, load_train_config, run_tool
-from mmseg_deeplab.preflight import check
-
-
-def main() -> None:
-    """Parse the command line, check the config against its data, and train."""
-    parser = argparse.ArgumentParser(description='Train a segmentor', allow_abbrev=False)
-    parser.add_argument('config', help='config file')
-    add_common_arguments(parser)
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const=True,
-        metavar='auto|CHECKPOINT',
-        help="go on from the work dir's latest checkpoint, or from this one; auto: start anew where there is none",
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate with batch size x devices / auto_scale_lr.base_batch_size',
-    )
-    args = parser.parse_args()
-    cfg = load_train_config(args)
-    check(cfg, 'train', check_all=args.check_all)
-    build_runner(cfg).train()
-
+from mmseg_deeplab.cli import run
 
 if __name__ == '__main__':
-    run_tool(main)
+    run('train')

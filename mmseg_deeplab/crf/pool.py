@@ -32,6 +32,11 @@ serve(parameters)
 """
 
 
+def allowed_cpus() -> int:
+    """How many CPUs this process may use; a container or `taskset` may allow fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 class CRFPool:
     """Runs a `DenseCRF` on many images in `workers` processes of one thread each.
 
@@ -39,7 +44,7 @@ class CRFPool:
 
     Args:
         crf: what to run; results come back on the device of the scores, but the work is done on the CPU.
-        workers: number of processes, by default that of the CPU cores.
+        workers: number of processes, by default that of the CPUs that this process may use.
 
     Example:
         with CRFPool(DenseCRF(), workers=4) as pool:
@@ -48,7 +53,7 @@ class CRFPool:
     """
 
     def __init__(self, crf: DenseCRF, workers: int | None = None):
-        workers = (os.cpu_count() or 1) if workers is None else workers
+        workers = allowed_cpus() if workers is None else workers
         if not isinstance(workers, int) or workers < 1:
             raise UserError(f'workers={workers!r}: expected a whole number >= 1')
         self.workers = workers

@@ -1,7 +1,9 @@
 """The segmentor that hands one output stride to backbone and head."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fractions import Fraction
 
 import torch
@@ -19,8 +21,19 @@ from ..errors import UserError
 from .backbones import DeepLabBackbone
 from .heads import DeepLabHead
 
+_KEEP_SEG_LOGITS = ContextVar('keep_seg_logits', default=False)
 CLASSES_AT_ONCE = 8
 """Class maps that are brought to full size together at test time; fewer is slower, more takes memory."""
+
+
+@contextmanager
+def keeping_seg_logits() -> Iterator[None]:
+    """A context in which every `DeepLab` predicts with `seg_logits`, for the thread that enters it."""
+    token = _KEEP_SEG_LOGITS.set(True)
+    try:
+        yield
+    finally:
+        _KEEP_SEG_LOGITS.reset(token)
 
 
 @MODELS.register_module()
@@ -196,7 +209,8 @@ class DeepLab(EncoderDecoder):
 
         The map holds bytes up to 256 classes. `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
         """
-        lean = not self.keep_seg_logits and self.out_channels > 1 and self.test_cfg.get('mode', 'whole') == 'whole'
+        keep = self.keep_seg_logits or _KEEP_SEG_LOGITS.get()
+        lean = not keep and self.out_channels > 1 and self.test_cfg.get('mode', 'whole') == 'whole'
         if data_samples is None or not lean:
             return super().predict(inputs, data_samples)
         padded = self._pad_to_grid(inputs)

@@ -1,6 +1,6 @@
 """tools/crf_search.py and tools/crf_visualize.py from the command line to their files, on the demo pictures."""
 
-import importlib.util
+import importlib
 import json
 import shutil
 
@@ -15,9 +15,9 @@ from PIL import Image
 
 from mmseg_deeplab.apis import init_model, segment
 from mmseg_deeplab.crf import DenseCRF
+from mmseg_deeplab.crf.presets import load_preset
 from mmseg_deeplab.datasets.demo import make_demo_dataset
-from mmseg_deeplab.engine.crf_pictures import draw_crf
-from mmseg_deeplab.engine.hooks.dense_crf import load_preset
+from mmseg_deeplab.inference.crf_pictures import draw_crf
 
 
 @pytest.fixture(scope='module')
@@ -35,16 +35,9 @@ def demo(repo, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def tool(repo):
-    """tool(name): the module of tools/NAME.py."""
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, repo / 'tools' / f'{name}.py')
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+def tool():
+    """tool(name): the module of the command that tools/NAME.py runs."""
+    return lambda name: importlib.import_module(f'mmseg_deeplab.cli.{name}')
 
 
 GRID = ['--bi-w', '3', '5', '--bi-xy-std', '20', '40', '--bi-rgb-std', '5', '--pos-w', '1']

@@ -2,7 +2,7 @@
 
 from .checkpoint import CrashSafeCheckpointHook
 from .dense_crf import DenseCRFHook
-from .fast_inference import FastInferenceHook, fold_batch_norm, prepare_for_inference
+from .fast_inference import FastInferenceHook
 from .strict_load import StrictLoadHook
 
 __all__ = [
@@ -10,6 +10,4 @@ __all__ = [
     'DenseCRFHook',
     'FastInferenceHook',
     'StrictLoadHook',
-    'fold_batch_norm',
-    'prepare_for_inference',
 ]

@@ -1,71 +1,21 @@
-"""The same network, faster, for test and inference: batch norm folded into the convolution before it."""
+"""A test runs on a faster copy of the network."""
 
-import torch
-from mmcv.cnn import ConvModule
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ...checkpoints.strict import unwrap
-from ...models import DeepLab
-
-
-def fold_batch_norm(model: nn.Module) -> int:
-    """Fold every batch norm that directly follows a convolution into it, in place; return how many were folded.
-
-    In eval mode batch norm is a fixed scale and shift of each channel, so w * s and (b - mean) * s + beta give the
-    same answer up to rounding with one pass over the features less. The model can not be trained any further.
-
-    A block's children are taken to run in the order they were registered in, as in all DeepLab blocks; mmcv's
-    `fuse_conv_bn` assumes the same but also folds where a `ConvModule` normalises before it convolves.
-    """
-    folded = 0
-    before = None
-    for name, child in model.named_children():
-        if isinstance(child, _BatchNorm) and _folds(model, before, child):
-            before.weight, before.bias = fuse_conv_bn_weights(
-                before.weight, before.bias, child.running_mean, child.running_var, child.eps, child.weight, child.bias
-            )
-            setattr(model, name, nn.Identity())
-            folded += 1
-        else:
-            folded += fold_batch_norm(child)
-        before = child
-    return folded
-
-
-def _folds(parent: nn.Module, conv: nn.Module | None, norm: _BatchNorm) -> bool:
-    if not isinstance(conv, nn.Conv2d) or conv.out_channels != norm.num_features or norm.running_mean is None:
-        return False
-    return not (isinstance(parent, ConvModule) and parent.order.index('conv') > parent.order.index('norm'))
-
-
-def prepare_for_inference(model: nn.Module) -> int:
-    """Set eval mode, fold batch norm and, on the CPU, lay the weights out channels-last; return the layers folded.
-
-    The answers stay the same up to rounding; channels-last is how the CPU's convolution kernels read fastest. Only a
-    `DeepLab` is changed: layers of another segmentor may run in another order than they are registered in.
-    """
-    model.eval()
-    if not isinstance(model, DeepLab):
-        return 0
-    folded = fold_batch_norm(model)
-    if next(model.parameters()).device.type == 'cpu':
-        model.to(memory_format=torch.channels_last)
-    return folded
+from ..loops import take_loop
 
 
 @HOOKS.register_module()
 class FastInferenceHook(Hook):
-    """Prepares a `DeepLab` for inference when a test begins; training and its validations are untouched."""
+    """Lets a test run on a copy of a `DeepLab` that is prepared for inference (`inference.fast`).
 
-    def before_test(self, runner: Runner) -> None:
-        """Prepare the model inside the wrappers of distributed runs and of test-time augmentation."""
-        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
-            return  # it exchanges the model's parameters, one by one, with those of a copy
-        folded = prepare_for_inference(unwrap(runner.model))
-        if folded:
-            runner.logger.info(f'{folded} batch norm layers folded into convolutions')
+    The answers stay the same up to rounding; the runner's model, training and its validations are untouched.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Tell the test loop."""
+        loop = take_loop(runner, 'test')
+        if loop is not None:
+            loop.fast = True

@@ -1,7 +1,9 @@
-"""DenseCRFHook in real loops, against the reference CRF on the network's own logits."""
+"""The loops of validation and test: the CRF against the reference on the network's own logits, the faster copy."""
 
 import multiprocessing
 import os
+import threading
+import time
 from argparse import Namespace
 
 import mmcv
@@ -9,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.runner import TestLoop as StockLoop
 from mmseg.apis import inference_model
 from mmseg.datasets import BaseSegDataset
 from mmseg.models.segmentors import EncoderDecoder, SegTTAModel
@@ -22,18 +25,21 @@ from mmseg.registry import MODELS
 from PIL import Image
 from torch import nn
 
+from mmseg_deeplab.cli.configure import load_test_config
 from mmseg_deeplab.crf import CRFPool, DenseCRF
-from mmseg_deeplab.engine import DeepLabRunner
-from mmseg_deeplab.engine.hooks import dense_crf
-from mmseg_deeplab.engine.hooks.dense_crf import PRESETS, DenseCRFHook, attach, load_preset
-from mmseg_deeplab.engine.launch import load_test_config
+from mmseg_deeplab.engine import DeepLabRunner, loops
+from mmseg_deeplab.engine.hooks import DenseCRFHook, FastInferenceHook
+from mmseg_deeplab.inference import attach
 from mmseg_deeplab.models import DeepLab, DeepLabTTA
 from mmseg_deeplab.models.backbones import DeepLabBackbone
 
-densecrf = pytest.importorskip('pydensecrf.densecrf')
+try:
+    import pydensecrf.densecrf as densecrf
+except ImportError:  # then another backend of the CRF, called directly, is the reference
+    densecrf = None
 
 CLASSES = ('background', 'disc', 'box')
-VALUES = dict(pos_w=3, pos_xy_std=2, bi_w=5, bi_xy_std=20, bi_rgb_std=8, backend='pydensecrf')
+VALUES = dict(pos_w=3, pos_xy_std=2, bi_w=5, bi_xy_std=20, bi_rgb_std=8)
 
 
 @MODELS.register_module(force=True)
@@ -160,6 +166,8 @@ def make_runner(model, dataset, work_dir, hooks, batch_size=1, kind=Runner, **kw
 def reference(path, logits: torch.Tensor) -> np.ndarray:
     """Labels of pydensecrf, called directly."""
     image = np.array(Image.open(path))
+    if densecrf is None:
+        return DenseCRF(input='logits', backend='torch', **VALUES)(image, logits.numpy()).argmax(0)
     height, width, _ = image.shape
     q = logits.softmax(0).numpy()
     crf = densecrf.DenseCRF2D(width, height, len(q))
@@ -196,16 +204,21 @@ def test_metrics_and_hooks_get_what_the_reference_computes(folder, tmp_path, wor
     assert [number for number, _ in watcher.seen] == list(range(5))
     for (path, maps), (_, [(hook_path, label)]) in zip(seen, watcher.seen, strict=True):
         assert path == hook_path and torch.equal(maps['pred_sem_seg'], label)
-    assert 'test_step' not in vars(model) and 'run_iter' not in vars(runner.test_loop) and hook._pool is None
+    assert 'test_step' not in vars(model) and runner.model is model
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith('dense_crf')]
 
 
 def test_there_are_no_more_workers_than_images(folder, tmp_path, monkeypatch):
     """On a machine of many cores each would take seconds and memory to begin, and then have nothing to do."""
     begun = []
-    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
-    monkeypatch.setattr(dense_crf, 'CRFPool', lambda crf, workers: begun.append(workers) or CRFPool(crf, 1))
-    make_runner(make_model(), make_dataset(folder), tmp_path, [DenseCRFHook(**VALUES)]).test()
-    assert begun == [5]
+    monkeypatch.setattr(loops, 'CRFPool', lambda crf, workers: begun.append(workers) or CRFPool(crf, 1))
+    for cpus, environment in ((range(64), {}), ([3], {}), (range(6), {'LOCAL_WORLD_SIZE': '2'})):
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda pid, cpus=cpus: set(cpus), raising=False)
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            make_runner(make_model(), make_dataset(folder), tmp_path, [DenseCRFHook(**VALUES)]).test()
+    assert begun == [5, 1, 3]
 
 
 def test_deeplab_keeps_its_logits_only_while_they_are_needed(folder, tmp_path):
@@ -302,7 +315,9 @@ def test_the_option_takes_the_place_of_the_configs_hook(repo, tmp_path):
     )  # fmt: skip
     hooks = load_test_config(args).custom_hooks
     assert [hook['type'] for hook in hooks] == ['EMAHook', 'DenseCRFHook']
-    assert (hooks[1]['bi_w'], hooks[1]['bi_xy_std']) == (5, 50)  # of v1, not the config's
+    crf = DenseCRFHook(**{key: value for key, value in hooks[1].items() if key != 'type'}).crf
+    assert crf.parameters['bi_w'] == 5  # of v1, not the config's
+    assert crf.parameters['bi_xy_std'] == 50
 
 
 def test_a_single_channel_decides_at_its_own_threshold(folder, tmp_path):
@@ -377,7 +392,9 @@ def test_inference_on_files_and_arrays_shares_the_code(folder):
     [
         (dict(stages=('train',)), 'stages'),
         (dict(workers=-1), 'workers=-1'),
-        (dict(bi_w=4, bi_xy=67), "takes no 'bi_xy'; it takes: workers, stages, iterations"),
+        (dict(workers='2'), "workers='2'"),
+        (dict(bi_w=4, bi_xy=67), "takes no 'bi_xy'; it takes: preset, iterations"),
+        (dict(preset='v2_r10'), "did you mean 'v2_r101'"),
     ],
 )
 def test_wrong_arguments_are_named(wrong, message):
@@ -393,27 +410,143 @@ def test_the_image_whose_logits_are_broken_is_named(folder, tmp_path):
         runner.test()
 
 
-def test_every_preset_is_a_base_file_too(repo):
-    bases = repo / 'configs' / '_base_' / 'dense_crf'
-    assert {path.name for path in bases.glob('*.py')} == {path.name for path in PRESETS.glob('*.py')}
-    for path in bases.glob('*.py'):
-        assert Config.fromfile(path).dense_crf == load_preset(path.stem)
+class Stop(Hook):
+    """Interrupts a test after its second batch, as Ctrl-C does."""
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if batch_idx == 1:
+            raise KeyboardInterrupt
 
 
-def test_presets_are_read_by_name_or_file(tmp_path):
-    """Values of DeepLab v2's ResNet-101, as published; a file is what the search writes."""
-    values = dict(iterations=10, pos_w=3, pos_xy_std=1, bi_w=4, bi_xy_std=67, bi_rgb_std=3)
-    assert load_preset('v2_r101') == values
-    assert load_preset('fast') == {**values, 'prune': 1e-2}
-    for path in PRESETS.glob('*.py'):
-        DenseCRFHook(**load_preset(path.stem))
-    (tmp_path / 'own.py').write_text('dense_crf = dict(bi_w=7)')
-    assert load_preset(str(tmp_path / 'own.py')) == dict(bi_w=7)
-    with pytest.raises(ValueError, match=r"preset 'v3'.*choose one of fast,.* v2_vgg16"):
-        load_preset('v3')
-    (tmp_path / 'other.py').write_text('model = dict()')
-    with pytest.raises(ValueError, match='defines no dense_crf'):
-        load_preset(str(tmp_path / 'other.py'))
+@pytest.mark.parametrize('workers', [0, 2])
+def test_an_interrupted_test_leaves_model_and_runner_usable(folder, tmp_path, workers):
+    model, dataset = make_model(DeepLab), make_dataset(folder)
+    stop = Stop()
+    hook = DenseCRFHook(workers=workers, **VALUES)
+    runner = make_runner(model, dataset, tmp_path, [hook, stop])
+    with pytest.raises(KeyboardInterrupt):
+        runner.test()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith('dense_crf')]
+    assert not [name for name in vars(model) if name in ('test_step', 'val_step', 'predict')]
+    with torch.no_grad():
+        assert 'seg_logits' not in model.test_step(pseudo_collate([dataset[0]]))[0]
+    runner.hooks.remove(stop)
+    logits = network_logits(make_model(), dataset)
+    runner.test()
+    seen = runner.test_loop.evaluator.metrics[0].seen[-5:]
+    for path, maps in seen:
+        np.testing.assert_array_equal(maps['pred_sem_seg'][0], reference(path, logits[path]))
+
+
+def test_what_waits_is_bounded_in_bytes(folder, tmp_path, monkeypatch):
+    """Eight workers could take all five images ahead; their logits may not wait all at once."""
+    model, dataset = make_model(), make_dataset(folder)
+    one = 4 * 3 * 62 * 62
+    waiting = []
+    submit = loops._RefiningLoop._submit
+
+    def watched(self, *arguments):
+        new = submit(self, *arguments)
+        waiting.append(new.bytes + sum(each.bytes for each in self._waiting))
+        return new
+
+    monkeypatch.setattr(loops._RefiningLoop, '_submit', watched)
+    monkeypatch.setattr(loops, 'CRFPool', lambda crf, workers: Eight(crf, 1))
+    peaks = []
+    for bound in (2**30, one):
+        waiting.clear()
+        monkeypatch.setattr(loops, 'WAITING_BYTES', bound)
+        make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=8, **VALUES)]).test()
+        peaks.append(max(waiting))
+    assert peaks[0] > 3 * one and peaks[1] < 2.5 * one
+
+
+class Eight(CRFPool):
+    """A pool of one that says to have eight workers."""
+
+    @property
+    def workers(self):
+        return 8
+
+    @workers.setter
+    def workers(self, number):
+        pass
+
+
+def test_a_loop_of_another_kind_is_named(folder, tmp_path):
+    class OwnLoop(StockLoop):
+        pass
+
+    runner = make_runner(make_model(), make_dataset(folder), tmp_path, [DenseCRFHook(workers=0, **VALUES)])
+    runner._test_loop = OwnLoop(runner, runner._test_dataloader, runner._test_evaluator)
+    with pytest.raises(ValueError, match=r"test_cfg\.type='OwnLoop'.*RefiningTestLoop"):
+        runner.test()
+
+
+def test_the_time_of_the_crf_has_a_name_of_its_own(folder, tmp_path, monkeypatch):
+    """Waiting for it is not loading."""
+    call = DenseCRF.__call__
+    monkeypatch.setattr(DenseCRF, '__call__', lambda self, *args: time.sleep(0.2) or call(self, *args))
+    runner = make_runner(make_model(), make_dataset(folder), tmp_path, [DenseCRFHook(workers=0, **VALUES)])
+    runner.test()
+    scalars = runner.message_hub.log_scalars
+    assert scalars['test/crf_time'].mean() > 0.2 > scalars['test/data_time'].mean()
+
+
+def batch_norms(model: nn.Module) -> int:
+    return sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+
+
+def small_deeplab() -> DeepLab:
+    torch.manual_seed(0)
+    backbone = dict(type='DeepLabMobileNetV2', width=0.25)
+    head = dict(type='DeepLabV3Head', num_classes=3, channels=8)
+    preprocessor = dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[30.0] * 3, test_cfg=dict(size=(96, 96)))
+    model = DeepLab(backbone=backbone, decode_head=head, data_preprocessor=preprocessor, keep_seg_logits=True)
+    model.init_weights()
+    for name, value in model.named_buffers():
+        if name.endswith('running_var'):
+            nn.init.uniform_(value, 0.5, 2)
+    return model
+
+
+class Seen(Hook):
+    """The labels of a test, and how many batch norms the network had that the runner knows."""
+
+    def __init__(self):
+        self.labels = []
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.labels.append(outputs[0].pred_sem_seg.data)
+        self.norms = batch_norms(runner.model)
+
+
+def test_a_test_folds_a_copy_so_that_training_can_follow(folder, tmp_path, monkeypatch):
+    init_default_scope('mmseg')
+    model, dataset, seen = small_deeplab(), make_dataset(folder), Seen()
+    steps = []
+    step = DeepLab.test_step
+    monkeypatch.setattr(DeepLab, 'test_step', lambda self, data: steps.append(batch_norms(self)) or step(self, data))
+    norms, state = batch_norms(model), {key: value.clone() for key, value in model.state_dict().items()}
+    make_runner(model, dataset, tmp_path, [FastInferenceHook(), seen]).test()
+    assert steps == [0] * 5 and seen.norms == batch_norms(model) == norms
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_averaged_weights_are_what_is_folded(folder, tmp_path):
+    """EMAHook exchanges the parameters of the model with those of its copy when a test begins and ends."""
+    init_default_scope('mmseg')
+    dataset, average = make_dataset(folder), small_deeplab()
+    average.decode_head.conv_seg.bias.data = torch.tensor([0.0, 1e6, 0.0])
+    for hooks in ([], [FastInferenceHook()]):
+        model, ema, seen = small_deeplab(), EMAHook(), Seen()
+        model.decode_head.conv_seg.bias.data = torch.tensor([1e6, 0.0, 0.0])
+        runner = make_runner(model, dataset, tmp_path, [ema, *hooks, seen])
+        runner.call_hook('before_run')
+        ema.ema_model.module.load_state_dict(average.state_dict())
+        ema.before_run = lambda runner: None
+        runner.test()
+        assert torch.cat([label.flatten() for label in seen.labels]).unique().tolist() == [1]
 
 
 def test_a_segmentor_without_logits_is_named(folder, tmp_path):

@@ -10,7 +10,7 @@ from mmseg.registry import DATASETS, METRICS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmseg_deeplab.engine.launch import load_config, load_test_config, load_train_config
+from mmseg_deeplab.cli.configure import load_config, load_test_config, load_train_config
 
 
 @pytest.fixture

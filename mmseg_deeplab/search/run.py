@@ -14,10 +14,10 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from torch import nn
 
-from ..crf.search import Candidate, Score, Search, save_case
 from ..errors import UserError
+from ..inference.refine import crf_input, keep_logits
 from ..visualization.crf_maps import surface_figure
-from .hooks.dense_crf import crf_input, keep_logits
+from .search import Candidate, Score, Search, save_case
 
 Progress = Callable[[int, int], None]
 
@@ -57,7 +57,7 @@ def search_crf(
         dataset: With truth in its pipeline.
         source: Names config and checkpoint in the preset.
         folder: Where predictions, state, `preset.py` and `surface.png` go.
-        grid: The values to search, see `crf.search.GRIDS`.
+        grid: The values to search, see `search.GRIDS`.
         fixed: Parameters of `DenseCRF` that are not searched.
         images, held_out: How many images to search on, and how many others to check the best candidate on.
         seed: Of the choice of images.
@@ -130,17 +130,17 @@ def predict_cases(
         )
     note.write_text(origin)
     paths = [folder / f'{index:06d}.npz' for index in order]
-    restore = keep_logits(model.eval())
+    model.eval()
     for done, (index, path) in enumerate(zip(order, paths, strict=True), 1):
         if not path.exists():
             batch = pseudo_collate([dataset[index]])
-            sample = model.test_step(batch)[0]
+            with keep_logits(model):
+                sample = model.test_step(batch)[0]
             if 'gt_sem_seg' not in sample:
                 raise UserError(f'{sample.img_path} came without truth: the search needs LoadLabels in the pipeline')
             image, logits = crf_input(model, sample, batch['inputs'][0])
             save_case(path, image, logits, sample.gt_sem_seg.data[0].cpu().numpy())
         progress(done, len(paths))
-    restore()
     return paths
 
 

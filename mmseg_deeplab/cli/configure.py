@@ -1,56 +1,26 @@
-"""From the command line to a runner: the options that tools/train.py and tools/test.py share, once."""
+"""From the command line to a config and a runner."""
 
 import gc
 import os
-import re
-import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from argparse import Namespace
 from pathlib import Path
 
 import torch
 import torch.distributed
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 from mmseg.evaluation import CityscapesMetric, IoUMetric
 from mmseg.registry import METRICS, RUNNERS
 
 from ..crf.memory import keep_freed_memory
+from ..crf.presets import load_preset
 from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
+from ..engine.hooks import DenseCRFHook
 from ..errors import UserError, UserFileNotFoundError
 from ..evaluation import SegmentationMetric
 from ..models import DeepLab
 from ..preflight import check_options
-from .hooks.dense_crf import DenseCRFHook, load_preset
-
-
-class CfgOptions(DictAction):
-    """MMEngine's KEY=VALUE parsing, with an explained error where the '=' is missing."""
-
-    def __call__(self, parser: ArgumentParser, namespace: Namespace, values, option_string=None) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(
-                    f'{option_string}: {value!r} is not KEY=VALUE, for example optim_wrapper.optimizer.lr=0.01'
-                )
-        super().__call__(parser, namespace, values, option_string)
-
-
-def add_common_arguments(parser: ArgumentParser) -> None:
-    """Add the options of both tools."""
-    parser.add_argument('--work-dir', metavar='DIR', help='logs and checkpoints; default work_dirs/CONFIG')
-    parser.add_argument('--data-root', metavar='DIR', help="the dataset's folder, in place of the config's")
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=CfgOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the config, for example model.output_stride=8 train_dataloader.batch_size=4',
-    )
-    parser.add_argument('--check-all', action='store_true', help='check every image and mask before the first step')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
 
 
 def load_train_config(args: Namespace) -> Config:
@@ -94,7 +64,8 @@ def load_test_config(args: Namespace) -> Config:
     if args.crf is not None:
         configured = [hook for hook in configured if hook.get('type') not in ('DenseCRFHook', DenseCRFHook)]
         backend = {} if args.crf_backend is None else dict(backend=args.crf_backend)
-        hooks.append(dict(type='DenseCRFHook', **{**load_preset(args.crf), **backend}))
+        load_preset(args.crf)  # names what is wrong with it before anything is built
+        hooks.append(dict(type='DenseCRFHook', preset=args.crf, **backend))
     if args.show_dir is not None:
         hooks.append(dict(type='PanelHook', out_dir=args.show_dir))
     if args.report is not None:
@@ -107,26 +78,12 @@ def load_test_config(args: Namespace) -> Config:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that `cfg.runner_type` names, as MMSegmentation's tools do."""
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
-def run_tool(main: Callable[[], None]) -> None:
-    """Call `main`; an error that this package explains ends the process with its message instead of a traceback."""
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-    try:
-        main()
-        _close_process_group()
-    except KeyboardInterrupt:
-        sys.exit('interrupted')
-    except Exception as error:
-        message = explanation(error)
-        if message is None:
-            raise
-        sys.exit(f'error: {message}')
-
-
-def _close_process_group() -> None:
+def close_process_group() -> None:
     """End the distributed run; without it a process may abort as it exits.
 
     gloo's threads free Python objects after the interpreter is gone, and PyTorch ends them only together with the
@@ -135,21 +92,6 @@ def _close_process_group() -> None:
     if is_distributed():
         gc.collect()
         torch.distributed.destroy_process_group()
-
-
-def explanation(error: BaseException | None) -> str | None:
-    """Return the message of the error, or of one that caused it, if it is one that its user can mend; else None.
-
-    Errors of the data loader's processes arrive with the original traceback inside of the message.
-    """
-    while error is not None:
-        if isinstance(error, UserError):
-            text = str(error)
-            if 'Original Traceback' in text:
-                text = re.split(rf'^[\w.]*{type(error).__name__}: ', text, flags=re.MULTILINE)[-1].strip()
-            return text
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:

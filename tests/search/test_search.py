@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmseg_deeplab.crf import DenseCRF
-from mmseg_deeplab.crf.search import GRIDS, Score, Search, coarse_to_fine, load_case, save_case
+from mmseg_deeplab.search.search import GRIDS, Score, Search, coarse_to_fine, load_case, save_case
 
 densecrf = pytest.importorskip('pydensecrf.densecrf')
 
@@ -166,7 +166,7 @@ def test_the_room_does_not_import_mmseg(tmp_path):
     import subprocess
 
     code = (
-        'import sys, mmseg_deeplab.crf.search; '
+        'import sys, mmseg_deeplab.search.search; '
         'print(sorted(name for name in sys.modules if name in ("mmseg", "mmengine", "mmcv", "mmseg_deeplab.models")))'
     )
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..crf import DenseCRF
+from ..crf.pool import start_worker
 from ..errors import UserError
-from .dense_crf import DenseCRF
-from .pool import start_worker
 
 CLIP = 1e-5
 """Smallest probability that is kept; the CRF's own clip."""

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ..apis import load_image
 from ..crf import DenseCRF
 from ..errors import UserError, UserFileNotFoundError
 from ..visualization.crf_maps import iteration_figure, label_figure
-from .hooks.dense_crf import crf_input, keep_logits
+from .predictor import load_image
+from .refine import crf_input, keep_logits
 
 ITERATIONS = (0, 1, 2, 4, 10)
 """Those of DeepLab v1's Fig. 2, and the network's own."""
@@ -30,7 +30,7 @@ def draw_crf(
     """Draw score and belief maps by iteration, and the labels before and after the CRF.
 
     Args:
-        model: From `apis.init_model`.
+        model: From `init_model`.
         image: A picture file.
         crf: Parameters of `DenseCRF`; the labels after the CRF are those after its `iterations`.
         folder: Where NAME_maps.png and NAME_labels.png go.
@@ -52,10 +52,8 @@ def draw_crf(
     if truth and not Path(truth).is_file():
         raise UserFileNotFoundError(f'truth {truth} does not exist')
     batch = load_image(model.cfg, image)
-    restore = keep_logits(model)
-    with torch.no_grad():
+    with torch.no_grad(), keep_logits(model):
         sample = model.test_step(batch)[0]
-    restore()
     pixels, logits = crf_input(model, sample, batch['inputs'][0])
     mask = np.array(Image.open(truth)) if truth else None
     if mask is not None and mask.shape != pixels.shape[:2]:

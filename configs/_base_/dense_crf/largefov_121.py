@@ -1,1 +1,0 @@
-_base_ = '../../../mmseg_deeplab/crf/presets/largefov_121.py'

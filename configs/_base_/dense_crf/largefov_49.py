@@ -1,1 +1,0 @@
-_base_ = '../../../mmseg_deeplab/crf/presets/largefov_49.py'

@@ -1,1 +1,0 @@
-_base_ = '../../../mmseg_deeplab/crf/presets/v2_r101.py'

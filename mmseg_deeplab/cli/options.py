@@ -1,0 +1,33 @@
+"""Options that several commands share."""
+
+from argparse import ArgumentParser, Namespace
+
+from mmengine.config import DictAction
+
+
+class CfgOptions(DictAction):
+    """MMEngine's KEY=VALUE parsing, with an explained error where the '=' is missing."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values, option_string=None) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(
+                    f'{option_string}: {value!r} is not KEY=VALUE, for example optim_wrapper.optimizer.lr=0.01'
+                )
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Add the options of both tools."""
+    parser.add_argument('--work-dir', metavar='DIR', help='logs and checkpoints; default work_dirs/CONFIG')
+    parser.add_argument('--data-root', metavar='DIR', help="the dataset's folder, in place of the config's")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, for example model.output_stride=8 train_dataloader.batch_size=4',
+    )
+    parser.add_argument('--check-all', action='store_true', help='check every image and mask before the first step')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')

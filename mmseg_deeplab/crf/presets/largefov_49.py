@@ -1,2 +1,0 @@
-# DeepLab-LargeFOV (v1, VGG-16): ports of the authors' Caffe scripts.
-dense_crf = dict(iterations=10, pos_w=3, pos_xy_std=3, bi_w=4, bi_xy_std=49, bi_rgb_std=5)

@@ -1,0 +1,141 @@
+"""The dense CRF on what any MMSegmentation segmentor predicts."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from ..checkpoints.strict import unwrap
+from ..crf import DenseCRF
+from ..crf.presets import load_preset
+from ..errors import UserError
+from ..evaluation.metric import BEFORE_CRF
+from ..models import DeepLab, DeepLabTTA
+from ..models.segmentor import keeping_seg_logits
+from ..visualization.panels import read_image
+
+
+def make_crf(preset: str | Path | None = None, **parameters: Any) -> DenseCRF:
+    """Build the CRF for a segmentor's logits: a preset, single parameters, or a preset with some of them changed.
+
+    Args:
+        preset: A name of `crf.presets.PRESETS` or a file, see `load_preset`.
+        parameters: Of `DenseCRF`, but for `input`.
+
+    Raises:
+        UserError: For an unknown preset, and for a parameter that does not exist or has no such value.
+    """
+    known = [name for name in inspect.signature(DenseCRF).parameters if name != 'input']
+    values = {**({} if preset is None else load_preset(preset)), **parameters}
+    for name in values:
+        if name not in known:
+            raise UserError(f'the dense CRF takes no {name!r}; it takes: preset, {", ".join(known)}')
+    return DenseCRF(**values, input='logits')
+
+
+def refine(model: nn.Module, sample: SegDataSample, crf: DenseCRF, pixels: Tensor | None = None) -> None:
+    """Replace a sample's prediction by the refined one; arguments as those of `crf_input`."""
+    set_refined(model, sample, crf(*crf_input(model, sample, pixels)))
+
+
+def attach(model: nn.Module, crf: DenseCRF) -> Callable[[], None]:
+    """Let every `model.test_step` refine its samples, for `inference_model`, `MMSegInferencer` and the like.
+
+    Where a sample names no file (inference on an array), the image is the model's input, brought back to its original
+    size where the pipeline has resized it.
+
+    Args:
+        model: A segmentor or a `DeepLabTTA`.
+        crf: Made with `input='logits'`.
+
+    Returns:
+        A function that undoes it.
+
+    Raises:
+        UserError: For a CRF of probabilities, and a test-time augmentation whose samples carry other logits.
+    """
+    if crf.input != 'logits':
+        raise UserError(f"crf.input={crf.input!r}: a segmentor's samples hold logits, use DenseCRF(input='logits')")
+    keep_logits(model)  # refuses at once
+    network = model.test_step
+
+    def test_step(batch: dict) -> list[SegDataSample]:
+        with keep_logits(model):
+            samples = network(batch)
+        # The views of a test-time augmentation are no original images.
+        inputs = [None] * len(samples) if isinstance(model, BaseTTAModel) else batch['inputs']
+        for sample, pixels in zip(samples, inputs, strict=True):
+            refine(model, sample, crf, pixels)
+        return samples
+
+    model.test_step = test_step
+
+    def detach() -> None:
+        del model.test_step
+
+    return detach
+
+
+def keep_logits(model: nn.Module) -> AbstractContextManager[None]:
+    """A context in which a model's samples carry the `seg_logits` of its prediction.
+
+    It belongs to the thread that enters it; the model is not touched.
+
+    Raises:
+        UserError: For a test-time augmentation whose samples carry other logits.
+    """
+    outer = model.module if is_model_wrapper(model) else model
+    if isinstance(outer, BaseTTAModel) and not isinstance(outer, DeepLabTTA):
+        raise UserError(
+            f"{type(outer).__name__} returns the last view's logits beside the merged labels, so there is nothing for "
+            f"the CRF to refine: set tta_model = dict(type='DeepLabTTA'), which takes any segmentor"
+        )
+    # MMSegmentation's own segmentors always keep them.
+    return keeping_seg_logits() if isinstance(unwrap(model), DeepLab) else nullcontext()
+
+
+def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = None) -> tuple[np.ndarray, Tensor]:
+    """The original image (H, W, 3), uint8 RGB, and the logits (C, H, W) of a predicted sample, which gives them up.
+
+    Args:
+        model: Where the sample comes from.
+        sample: With `seg_logits` at the original size; a single channel holds the probability of class 1 of two.
+        pixels: The input of the model's preprocessor, uint8 (3, h, w) BGR, for a sample without a file.
+    """
+    if 'seg_logits' not in sample:
+        raise UserError(
+            f'{type(unwrap(model)).__name__} predicts label maps without seg_logits, which the dense CRF refines'
+        )
+    logits = sample.seg_logits.data
+    del sample.seg_logits
+    if len(logits) == 1:
+        logits = torch.cat([1 - logits, logits]).log().clamp(min=torch.finfo(logits.dtype).min)
+    path = sample.get('img_path')
+    if path is not None:
+        return read_image(path), logits
+    if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
+        raise UserError('the dense CRF needs the original image: a sample without img_path came without 8-bit pixels')
+    image = pixels.flip(0).permute(1, 2, 0).cpu().numpy()
+    height, width = logits.shape[1:]
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height))
+    return image, logits
+
+
+def set_refined(model: nn.Module, sample: SegDataSample, q: Tensor) -> None:
+    """Replace the sample's prediction by that of the refined probabilities (C, H, W)."""
+    binary = len(q) == 2 and getattr(unwrap(model), 'out_channels', None) == 1
+    # A single-channel model decides at its own threshold.
+    label = q[1] > unwrap(model).decode_head.threshold if binary else q.argmax(0)
+    label = label.to(torch.uint8 if len(q) <= 256 else torch.int16)
+    before = sample.pred_sem_seg
+    sample.set_data({BEFORE_CRF: before, 'pred_sem_seg': PixelData(data=label[None].to(before.data.device))})
