@@ -26,6 +26,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as stack
 
 from ..errors import UserError, UserFileNotFoundError
+from ..upstream import loader_schemes, mmcls_backbone, mmengine_home
 
 try:
     from numpy._core import multiarray
@@ -208,13 +209,13 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> dict:
     url = _url(f'{scheme}://{name}', stack.get_external_models())
     if url.startswith(('http://', 'https://')):
         return load_from_http(url, map_location)
-    return load_file(Path(stack._get_mmengine_home()) / url, map_location)
+    return load_file(mmengine_home() / url, map_location)
 
 
 def load_from_mmcls(filename: str, map_location: Any = None) -> dict:
     """Look the name up in MMEngine's list of classification models and take their backbone."""
     checkpoint = load_from_http(_url(filename, stack.get_mmcls_models()), map_location)
-    return stack._process_mmcls_checkpoint(checkpoint)
+    return mmcls_backbone(checkpoint)
 
 
 def _url(filename: str, urls: dict[str, str]) -> str:
@@ -245,7 +246,7 @@ def register_loaders() -> None:
         'openmmlab://': load_from_openmmlab,
         'mmcls://': load_from_mmcls,
     }
-    for prefix in {*CheckpointLoader._schemes, *loaders}:
+    for prefix in {*loader_schemes(), *loaders}:
         CheckpointLoader.register_scheme(prefix, loaders.get(prefix, load_from_elsewhere), force=True)
 
 

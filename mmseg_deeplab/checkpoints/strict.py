@@ -1,39 +1,13 @@
-"""Fitting a checkpoint to a model: all of it or none, with an explanation."""
+"""Fitting a checkpoint to a whole model: all of it or none, with an explanation."""
 
-import re
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-from ..errors import UserError
-
-IGNORED = re.compile(r'(^|\.)num_batches_tracked$|^data_preprocessor\.')
-"""A counter that nothing reads and the normalisation, which the config gives."""
-
-TABLE_ROWS = 12
-BACKBONE_ONLY = 'the file holds a backbone only.'
-FROM_BACKBONE = "start a training from it: model.backbone.init_cfg = dict(type='Pretrained'"
-RESNET_DEPTHS = {2: '18', 6: '50', 23: '101', 36: '152'}
-
-
-class CheckpointMismatchError(UserError):
-    """A checkpoint leaves parameters of a model unset, or holds what the model has no place for."""
-
-
-@dataclass
-class Mismatch:
-    """Where a state dict and a model differ; names are those of the model's parameters and buffers."""
-
-    missing: list[str]
-    unexpected: list[str]
-    shapes: list[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.shapes)
+from .comparison import compare, mismatch_error, weights
+from .diagnose import explain
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -41,21 +15,6 @@ def unwrap(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
-
-
-def weights(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The state dict of a checkpoint, without the `module.` that data parallelism prepends."""
-    state = checkpoint.get('state_dict', checkpoint)
-    return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
-
-
-def compare(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mismatch:
-    """Compare names and shapes of a model's state with those of a file's."""
-    return Mismatch(
-        missing=[k for k in own if k not in state and not IGNORED.search(k)],
-        unexpected=[k for k in state if k not in own and not IGNORED.search(k)],
-        shapes=[k for k in own if k in state and own[k].shape != _shape(state[k])],
-    )
 
 
 def load_state_dict(
@@ -90,18 +49,7 @@ def check_fit(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     mismatch = compare(own, state)
     if mismatch:
         cause, advice = explain(own, state, mismatch, set(classifier_keys(unwrap(model))))
-        raise explain_mismatch(source, own, state, mismatch, cause, advice)
-
-
-def explain_mismatch(
-    source: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor], mismatch: Mismatch, cause: str, advice: str
-) -> CheckpointMismatchError:
-    """The error that shows a mismatch, its likely cause and what to do."""
-    return CheckpointMismatchError(
-        f'{source} does not fit the model: {len(mismatch.missing)} parameters are missing, '
-        f'{len(mismatch.unexpected)} unexpected, {len(mismatch.shapes)} of another shape.\n'
-        f'{table(own, state, mismatch)}\nLikely cause: {cause}\nWhat to do: {advice}'
-    )
+        raise mismatch_error(source, 'the model', own, state, mismatch, cause, advice)
 
 
 def classifier_keys(model: nn.Module) -> list[str]:
@@ -132,101 +80,3 @@ def take_own_classifier(model: nn.Module, state: dict[str, Tensor], source: str)
         state[key] = own[key].clone()
     print_log(f'drop_classifier: not taken from {source}: {", ".join(layers)}', logger='current')
     return keys
-
-
-def table(own: Mapping[str, Tensor], state: Mapping[str, Tensor], mismatch: Mismatch) -> str:
-    """Count the differences by module, one line each, with an example."""
-    groups: dict[str, list[list[str]]] = defaultdict(lambda: [[], [], []])
-    for column, keys in enumerate((mismatch.missing, mismatch.unexpected, mismatch.shapes)):
-        for key in keys:
-            groups['.'.join(key.split('.')[:-1][:2]) or key][column].append(key)
-    lines = [f'  {"module":28} {"missing":>8} {"unexpected":>11} {"other shape":>12}  for example']
-    for module, (missing, unexpected, shapes) in list(groups.items())[:TABLE_ROWS]:
-        if shapes:
-            key = shapes[0]
-            example = f'{key}: file {tuple(_shape(state[key]))}, model {tuple(own[key].shape)}'
-        else:
-            example = (missing or unexpected)[0]
-        lines.append(f'  {module:28} {len(missing):8} {len(unexpected):11} {len(shapes):12}  {example}')
-    if len(groups) > TABLE_ROWS:
-        lines.append(f'  ... and {len(groups) - TABLE_ROWS} more modules')
-    return '\n'.join(lines)
-
-
-def explain(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], mismatch: Mismatch, classifier: set[str]
-) -> tuple[str, str]:
-    """The likely cause of a mismatch, and what to do about it."""
-    if mismatch.shapes and not mismatch.missing and not mismatch.unexpected and set(mismatch.shapes) <= classifier:
-        key = mismatch.shapes[0]
-        return (
-            f'another set of classes: the file has {_shape(state[key])[0]}, the model {len(own[key])}.',
-            'test with the config that the file was trained with. To fine-tune from it: '
-            '--cfg-options default_hooks.strict_load.drop_classifier=True',
-        )
-    overlap = sum(key in own for key in state)
-    if not overlap:
-        from .convert import detect_format, parameters
-
-        source = detect_format(parameters(state))
-        if source is not None:
-            return (
-                f'the file has the layout of another codebase ({source}).',
-                f'convert it: python tools/convert_checkpoint.py SRC DST.pth --from {source} --config CONFIG',
-            )
-        if any(f'backbone.{key}' in own for key in state):
-            return BACKBONE_ONLY, f'{FROM_BACKBONE}, checkpoint=FILE)'
-        return 'nothing in the file has a name of this model.', 'give a checkpoint that was trained with this config.'
-    if all(key.startswith('backbone.') for key in state):
-        return BACKBONE_ONLY, f"{FROM_BACKBONE}, checkpoint=FILE, prefix='backbone')"
-    theirs, ours = describe(state), describe(own)
-    differences = [
-        f'the file holds {theirs[fact]}, the model {ours[fact]}'
-        for fact in theirs
-        if fact in ours and theirs[fact] != ours[fact]
-    ]
-    if differences:
-        return '; '.join(differences) + '.', 'use the config that the checkpoint was trained with.'
-    return (
-        'the same version and backbone, with other options (see the shapes above: widths, separable convolutions, '
-        'stem, number of branches).',
-        'use the config that the checkpoint was trained with; its text is in the checkpoint, under meta, cfg.',
-    )
-
-
-def describe(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """What a state dict of this package holds: its backbone and its head, as far as the names tell."""
-    facts = {}
-    units = {int(m[1]) for key in state if (m := re.match(r'backbone\.layer3\.(\d+)\.conv\d\.weight', key))}
-    if units:
-        count = max(units) + 1
-        facts['backbone'] = f'a ResNet-{RESNET_DEPTHS.get(count, f"? (block3 of {count} units)")}'
-    for name, pattern in BACKBONES.items():
-        if any(re.match(pattern, key) for key in state):
-            facts['backbone'] = name
-    for name, pattern in HEADS.items():
-        if any(re.match(pattern, key) for key in state):
-            facts['head'] = name
-            break
-    return facts
-
-
-BACKBONES = {
-    'a MobileNetV2': r'backbone\.layer2\.0\.conv\.',
-    'a VGG-16': r'backbone\.features\.',
-    'an Aligned Xception': r'backbone\.blocks\.',
-}
-# The first that is found counts.
-HEADS = {
-    "a head of MMSegmentation's own DeepLab": r'decode_head\.(image_pool|aspp_modules)\.',
-    'a DeepLab v3+ head': r'decode_head\.low_level\.',
-    'a DeepLab v3 head': r'decode_head\.aspp\.',
-    'a DeepLab v2 head': r'decode_head\.classifiers\.',
-    'a DeepLab v1 MSc head': r'decode_head\.taps\.',
-    'a DeepLab v1 head': r'decode_head\.fc6\.',
-    'a DeepLab v3 cascade head': r'decode_head\.conv_seg\.',
-}
-
-
-def _shape(value: object) -> tuple[int, ...]:
-    return getattr(value, 'shape', ())

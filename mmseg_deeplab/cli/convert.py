@@ -8,7 +8,8 @@ Examples:
 
 import argparse
 
-from ..checkpoints.convert import FORMATS, convert_file
+from ..checkpoints.conversion import convert_file
+from ..checkpoints.convert import FORMATS
 from .configure import load_config
 
 

@@ -22,6 +22,7 @@ from mmseg.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import UserError
+from ..upstream import has_seed_of_rank
 
 
 def mixed_seed(*numbers: int) -> int:
@@ -123,7 +124,7 @@ class ExactResumeHook(Hook):
             )
             return
         # A resumed run has the seed of the checkpoint; its loader was made before that was known.
-        own = get_rank() if runner._randomness_cfg.get('diff_rank_seed') else 0
+        own = get_rank() if has_seed_of_rank(runner) else 0
         sampler.seed = runner.seed - own
         sampler.skip(runner.iter * loop.dataloader.batch_size)
         # The fork skips in the sampler by calling `skip_iter`, upstream by asking for that many batches.

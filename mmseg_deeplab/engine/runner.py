@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 from torch import nn
 
+from ..upstream import set_timestamp
 from .summary import summarize
 
 # Warnings of MMEngine about its own CheckpointHook, whatever the config.
@@ -43,13 +44,13 @@ class DeepLabRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the processes; on the CPU the process group is opened here, since MMEngine would ask for a GPU."""
-        if self._launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
+        if self.launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
-        earlier = _runs_begun[self._timestamp]
-        _runs_begun[self._timestamp] += 1
+        earlier = _runs_begun[self.timestamp]
+        _runs_begun[self.timestamp] += 1
         if earlier:
-            self._timestamp += f'_{earlier}'
+            set_timestamp(self, f'{self.timestamp}_{earlier}')
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to its device and wrap it for a distributed run."""

@@ -8,7 +8,8 @@ from mmseg.datasets import COCOStuffDataset
 from plain_network import OS8_OLD, Net, assert_same, torchvision_resnet
 from source_networks import IMAGE
 
-from mmseg_deeplab.checkpoints.convert import FORMATS, build, convert_state, detect_format, fit_to_model
+from mmseg_deeplab.checkpoints.conversion import build, fit_to_model
+from mmseg_deeplab.checkpoints.convert import FORMATS, convert_state, detect_format
 
 # format, network, whether its resizes align corners
 WHOLE = [

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from plain_network import Net, assert_same, resize
 
-from mmseg_deeplab.checkpoints.convert import build, convert_file, convert_state, detect_format, fit_to_model
-from mmseg_deeplab.checkpoints.convert.fit import options_that_differ
+from mmseg_deeplab.checkpoints.conversion import build, convert_file, fit_to_model
+from mmseg_deeplab.checkpoints.convert import convert_state, detect_format
 from mmseg_deeplab.checkpoints.load import load_file
+from mmseg_deeplab.checkpoints.options import options_that_differ
 
 IMAGE = torch.randn(2, 3, 65, 81, generator=torch.Generator().manual_seed(1))
 CLASSES = 5

@@ -10,9 +10,11 @@ from plain_network import Net
 from source_networks import CLASSES, IMAGE, caffe_vgg, kazuto_v2, torchvision_v3, vainf_v3plus
 
 from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
-from mmseg_deeplab.checkpoints.convert import convert_file, convert_state, parameters
-from mmseg_deeplab.checkpoints.convert.fit import options_that_differ
+from mmseg_deeplab.checkpoints.comparison import parameters
+from mmseg_deeplab.checkpoints.conversion import convert_file
+from mmseg_deeplab.checkpoints.convert import convert_state
 from mmseg_deeplab.checkpoints.convert.rules import IMAGENET
+from mmseg_deeplab.checkpoints.options import options_that_differ
 
 
 def test_refusals():

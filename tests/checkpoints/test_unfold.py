@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mmseg_deeplab.checkpoints.convert.unfold import unfold_batch_norm
+from mmseg_deeplab.checkpoints.unfold import unfold_batch_norm
 from mmseg_deeplab.models import DeepLabMobileNetV2
 
 MEAN = STD = [127.5] * 3

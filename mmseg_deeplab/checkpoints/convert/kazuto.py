@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ...datasets.prepare.coco_stuff import IDS
 from .rules import BACKBONE_ONLY, CAFFE, Conversion, Rule, apply_rules, deeplab, resnet
 
 # 'base.' with multi-scale inputs; 'scale.' in older releases
@@ -44,7 +43,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         return Conversion(converted, deeplab(backbone, None, 8, CAFFE), dropped, BACKBONE_ONLY)
     notes = [CORNERS]
     if len(converted['decode_head.classifiers.0.weight']) == COCO_STUFF_IDS:
-        used = [i - 1 for i in IDS]
+        used = [i for i in range(COCO_STUFF_IDS) if i + 1 not in NEVER_ANNOTATED]
         for name in [name for name in converted if name.startswith('decode_head.classifiers.')]:
             converted[name] = converted[name][used].clone()  # a view would be saved with all of its storage
         notes.append(COCO_STUFF)
@@ -60,6 +59,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
 
 
 COCO_STUFF_IDS = 182
+NEVER_ANNOTATED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # of the ids from 1 on
 COCO_STUFF = (
     'Of the 182 outputs for COCO-Stuff, the 11 of ids that no image shows are left out; the 171 others are the classes '
     'of configs/_base_/datasets/coco_stuff*.py, in their order'

@@ -6,12 +6,13 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, ValLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from mmseg.registry import HOOKS
 
 from ...checkpoints.load import load_file
 from ...checkpoints.save import atomic_write, remove_unfinished
 from ...errors import UserError, UserFileNotFoundError
+from ...upstream import built_loops, cancel_resume, checkpoint_of, default_greater_keys, resume_of, set_checkpoint
 from .dense_crf import DenseCRFHook
 
 LAST = 'last_checkpoint'
@@ -62,7 +63,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
     """
 
     def __init__(self, interval: int | None = None, by_epoch: bool = False, **kwargs):
-        kwargs.setdefault('greater_keys', [*self._default_greater_keys, 'IoU'])  # FWIoU
+        kwargs.setdefault('greater_keys', [*default_greater_keys(), 'IoU'])  # FWIoU
         super().__init__(interval=interval, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)
 
     def before_run(self, runner: Runner) -> None:
@@ -71,19 +72,20 @@ class CrashSafeCheckpointHook(CheckpointHook):
         Raises:
             FileNotFoundError: If there is none and `resume` is not 'auto'.
         """
-        named = runner._load_from is not None and runner._resume != 'auto'
-        if not isinstance(runner._train_loop, BaseLoop) or not runner._resume or named:
+        resume = resume_of(runner)
+        named = checkpoint_of(runner) is not None and resume != 'auto'
+        if 'train' not in built_loops(runner) or not resume or named:
             return
         folder = Path(runner.work_dir)
         path, problems = newest_checkpoint(folder, self.filename_tmpl)
         for problem in problems:
             runner.logger.warning(problem)
         if path is not None:
-            runner._load_from = str(path)
+            set_checkpoint(runner, path)
             runner.logger.info(f'Resuming from {path}')
-        elif runner._resume == 'auto':
-            runner._resume = False
-            start = runner._load_from or 'scratch'
+        elif resume == 'auto':
+            cancel_resume(runner)
+            start = checkpoint_of(runner) or 'scratch'
             runner.logger.warning(f'NOTHING TO RESUME in {folder}: training starts from {start}')
         else:
             raise UserFileNotFoundError(

@@ -1,11 +1,13 @@
 """A checkpoint fits the model or stops the run."""
 
 from mmengine.hooks import Hook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ...checkpoints.strict import check_fit, take_own_classifier, unwrap, weights
+from ...checkpoints.comparison import weights
+from ...checkpoints.strict import check_fit, take_own_classifier, unwrap
 from ...errors import UserError
+from ...upstream import built_loops, checkpoint_of, resume_of
 
 
 @HOOKS.register_module()
@@ -33,16 +35,16 @@ class StrictLoadHook(Hook):
             ValueError: If a training is to be resumed from weights alone, or a model to be evaluated with
                 `drop_classifier`.
         """
-        source = str(runner._load_from or 'the checkpoint')
-        if runner._resume and ('optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {})):
+        source = str(checkpoint_of(runner) or 'the checkpoint')
+        if resume_of(runner) and ('optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {})):
             raise UserError(
                 f'{source} holds weights only, no training state, so it can not be resumed; start from it with '
                 f'load_from={source} (--cfg-options load_from={source})'
             )
         model = unwrap(runner.model)
         state = weights(checkpoint)
-        if self.drop_classifier and not runner._resume:
-            if not isinstance(runner._train_loop, BaseLoop):
+        if self.drop_classifier and not resume_of(runner):
+            if 'train' not in built_loops(runner):
                 raise UserError(
                     f'drop_classifier=True would evaluate {source} with an untrained classifier: leave '
                     f'default_hooks.strict_load.drop_classifier out when testing'

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable
 
-import torch
-from mmengine.runner import CheckpointLoader
+from mmseg.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
-from ...errors import UserError
 from ..atrous import check_output_stride
 from .base import DeepLabHead
 
@@ -52,41 +50,15 @@ class Stride8Head(DeepLabHead):
         """Initialise, then load the layers of a pretrained file.
 
         Raises:
-            ValueError: If the file lacks a layer or holds one of another shape.
+            UserError: If the file lacks a layer or holds one of another shape.
         """
         super().init_weights()
         if self.pretrained:
-            load_layers(self._pretrained_owners(), self.pretrained_layers, self.pretrained)
+            cfg = {'prefix': 'decode_head', **self.pretrained}
+            load = WEIGHT_INITIALIZERS.build({**cfg, 'type': 'StrictPretrained', 'layers': self.pretrained_layers})
+            for owner in self._pretrained_owners():
+                load(owner)
 
     def _pretrained_owners(self) -> Iterable[nn.Module]:
         """The modules that each hold the pretrained layers."""
         return [self]
-
-
-def load_layers(owners: Iterable[nn.Module], names: Iterable[str], cfg: dict) -> None:
-    """Copy the layers `names` of a checkpoint's head into each of `owners`.
-
-    Args:
-        owners: Modules with layers of those names.
-        names: Which layers.
-        cfg: `dict(checkpoint=FILE, prefix='decode_head')`.
-
-    Raises:
-        ValueError: If the file lacks a layer or holds one of another shape.
-    """
-    state = CheckpointLoader.load_checkpoint(cfg['checkpoint'], map_location='cpu')
-    state = state.get('state_dict', state)
-    prefix = cfg.get('prefix', 'decode_head').removesuffix('.')
-    for owner in owners:
-        for name in names:
-            for part, parameter in getattr(owner, name).named_parameters():
-                key = f'{prefix}.{name}.{part}'
-                if key not in state or state[key].shape != parameter.shape:
-                    found = tuple(state[key].shape) if key in state else 'absent'
-                    raise UserError(
-                        f'{cfg["checkpoint"]}: {key} should be {tuple(parameter.shape)} and is {found}. Give '
-                        f'model.decode_head.init_cfg a checkpoint of the same head, or None to start from random '
-                        f'weights; files of other codebases go through tools/convert_checkpoint.py first'
-                    )
-                with torch.no_grad():
-                    parameter.copy_(state[key])

@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ...errors import UserError
+from ..errors import UserError
 
 SUFFIXES = {'.jpg', '.jpeg', '.png'}
 IMAGES = 64
