@@ -140,6 +140,11 @@ def built_loops(runner: Runner) -> dict[str, BaseLoop]:
     return {name: loop for name, loop in loops.items() if isinstance(loop, BaseLoop)}
 
 
+def set_loop(runner: Runner, stage: str, loop: BaseLoop) -> None:
+    """Put another loop in the place of that of 'val' or 'test'."""
+    setattr(runner, f'_{stage}_loop', loop)
+
+
 def set_timestamp(runner: Runner, timestamp: str) -> None:
     """Rename a run, which is called by its start, before its logger is built."""
     runner._timestamp = timestamp

@@ -25,6 +25,7 @@ from ..crf.pool import allowed_cpus
 from ..errors import UserError
 from ..inference.fast import fast_copy
 from ..inference.refine import crf_input, keep_logits, make_crf, set_refined
+from ..upstream import built_loops, set_loop
 
 WAITING_BYTES = 128 * 2**20
 """What images that wait to be refined may hold in logits, beyond one batch."""
@@ -170,9 +171,9 @@ def take_loop(runner: Runner, stage: str) -> _RefiningLoop | None:
     Raises:
         UserError: For a loop that is neither, in whose place none of ours may stand.
     """
-    loop = getattr(runner, f'_{stage}_loop')
-    if not isinstance(loop, BaseLoop) or isinstance(loop, _RefiningLoop):
-        return loop if isinstance(loop, BaseLoop) else None
+    loop = built_loops(runner).get(stage)
+    if loop is None or isinstance(loop, _RefiningLoop):
+        return loop
     name = f'Refining{stage.capitalize()}Loop'
     if type(loop) not in (ValLoop, TestLoop):
         raise UserError(
@@ -182,5 +183,5 @@ def take_loop(runner: Runner, stage: str) -> _RefiningLoop | None:
     own = LOOPS.build(
         dict(type=name, runner=runner, dataloader=loop.dataloader, evaluator=loop.evaluator, fp16=loop.fp16)
     )
-    setattr(runner, f'_{stage}_loop', own)
+    set_loop(runner, stage, own)
     return own
