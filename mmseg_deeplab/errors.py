@@ -11,3 +11,7 @@ class UserFileNotFoundError(UserError, FileNotFoundError):
 
 class UserImportError(UserError, ImportError):
     """A package that is needed for what was asked is not installed, or not in a supported version."""
+
+
+class UserOSError(UserError, OSError):
+    """A file can not be written or read: a full disk, missing permission, a download that breaks off."""

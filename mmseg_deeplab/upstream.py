@@ -17,9 +17,9 @@ import mmengine
 import mmseg
 from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModule
-from mmengine.optim import OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.runner import BaseLoop, CheckpointLoader, IterBasedTrainLoop, Runner
 from mmengine.runner import checkpoint as checkpoint_module
 from mmseg.apis import MMSegInferencer
@@ -65,6 +65,10 @@ PRIVATE = (
     Private(CheckpointHook, '_save_best_checkpoint', 'after_val_epoch', ('runner', 'metrics')),
     Private(Runner, '_init_model_weights', 'train', ()),
     Private(BaseModule, '_dump_init_info', 'init_weights', ()),
+    Private(DefaultOptimWrapperConstructor, '_validate_cfg', '__init__', ()),
+    Private(Hook, '_before_epoch', 'before_test_epoch', ('runner', 'mode')),
+    Private(Hook, '_after_epoch', 'after_test_epoch', ('runner', 'mode')),
+    Private(Hook, '_after_iter', 'after_test_iter', ('runner', 'batch_idx', 'data_batch', 'outputs', 'mode')),
     Private(BaseDataset, '_join_prefix', '__init__', ()),
     Private(LoadAnnotations, '_load_seg_map', 'transform', ('results',)),
     Private(EncoderDecoder, '_init_decode_head', '__init__', ('decode_head',)),

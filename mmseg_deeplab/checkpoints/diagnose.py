@@ -75,10 +75,17 @@ def explain_part(
         whole: All that the file holds.
         prefix: With the dot at its end, or ''.
     """
+    first = next(iter(own))
+    lacking = [*mismatch.missing, *mismatch.shapes]
+    elsewhere = [key.removesuffix(first) for key in whole if key.endswith(first) and not state]
+    if elsewhere:
+        return (
+            f'no parameter of the file begins with {prefix!r}, but some with {elsewhere[0]!r}.',
+            f'set prefix={elsewhere[0].removesuffix(".")!r} in the init_cfg.',
+        )
     foreign = None if any(key in own for key in state) else _explain_foreign(whole)
     if foreign is not None:
         return foreign
-    lacking = [*mismatch.missing, *mismatch.shapes]
     if not state:
         cause = f'no such parameter of the file begins with {prefix!r}; its names are like {list(whole)[:3]}'
     elif not lacking:

@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS, MODELS
 
+from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..visualization import colorize, overlay
 from ..visualization.panels import compose
@@ -77,7 +78,8 @@ def _draw(samples: Iterator, metainfo: dict, total: int, out_dir: Path) -> str:
         mixed = image.copy()
         mixed[:height, :width] = overlay(image[:height, :width], labels, palette)
         panels = [(f'{name}  {image.shape[1]} x {image.shape[0]}', image), ('labels', canvas), ('both', mixed)]
-        compose(panels, legend).save(out_dir / f'{number:03d}_{name}.png')
+        with atomic_write(out_dir / f'{number:03d}_{name}.png') as file:
+            compose(panels, legend).save(file, format='PNG')
         bar.update()
     print()
     width = max(len(name) for name in [*classes, 'class'])

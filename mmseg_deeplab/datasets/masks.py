@@ -1,34 +1,18 @@
 """Reading and writing label masks as palette PNGs, atomically."""
 
 import io
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import mmengine.fileio as fileio
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..checkpoints.save import atomic_write
 from ..errors import UserError, UserFileNotFoundError
 from .classes_file import Classes, colours_to_indices
 from .palette import voc_palette
-
-
-def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Create `path` by `write(file)`; a reader sees the old file, none or the whole new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            write(file)
-        os.chmod(temporary, 0o644)  # mkstemp makes private files; a data set is shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_mask(
@@ -43,7 +27,8 @@ def write_mask(
     notes = PngInfo()
     if fingerprint:
         notes.add_text('fingerprint', fingerprint)
-    write_atomic(path, lambda file: image.save(file, format='PNG', pnginfo=notes))
+    with atomic_write(path) as file:
+        image.save(file, format='PNG', pnginfo=notes)
 
 
 def read_fingerprint(path: Path) -> str | None:
@@ -58,7 +43,8 @@ def read_fingerprint(path: Path) -> str | None:
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a text file of one entry a line."""
     text = ''.join(f'{line}\n' for line in lines)
-    write_atomic(path, lambda file: file.write(text.encode()))
+    with atomic_write(path) as file:
+        file.write(text.encode())
 
 
 def read_bytes(path: str | Path, kind: str, backend_args: dict | None = None) -> bytes:

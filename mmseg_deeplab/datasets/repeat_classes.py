@@ -14,8 +14,8 @@ from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS
 
+from ..checkpoints.save import atomic_write
 from ..errors import UserError
-from .masks import write_atomic
 from .transforms import LoadLabels
 
 
@@ -91,7 +91,8 @@ def class_presence(dataset: BaseDataset) -> np.ndarray:
             bar.update()
     print()
     try:
-        write_atomic(cache, lambda file: np.save(file, np.packbits(presence, axis=1)))
+        with atomic_write(cache) as file:
+            np.save(file, np.packbits(presence, axis=1))
     except OSError as error:
         print_log(f'{error}: the masks will be scanned anew next time; set XDG_CACHE_HOME to a folder to write to')
     return presence

@@ -13,6 +13,7 @@ from mmseg.registry import METRICS
 from PIL import Image
 from prettytable import PrettyTable
 
+from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from .confusion import SCORE_NAMES, Scores, confusion_matrix, nanmean
 
@@ -177,8 +178,8 @@ class SegmentationMetric(BaseMetric):
         folder = self.output_dir
         if self.image_root and image.is_relative_to(self.image_root):
             folder = folder / image.relative_to(self.image_root).parent
-            folder.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / f'{image.stem}.png')
+        with atomic_write(folder / f'{image.stem}.png') as file:
+            picture.save(file, format='PNG')
 
 
 def label_map(sample: dict, key: str) -> np.ndarray:

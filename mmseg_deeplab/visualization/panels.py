@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmseg.registry import HOOKS
 from PIL import Image, ImageDraw, ImageFont
 
+from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..evaluation.metric import BEFORE_CRF, label_map
 from .overlays import colorize, difference, difference_legend, stripes
@@ -117,7 +118,8 @@ class PanelHook(Hook):
         path = self.out_dir / f'{Path(sample["img_path"]).stem}.png'
         if path in self.paths:  # the same name in another folder
             path = path.with_stem(f'{path.stem}_{index}')
-        picture.save(path)
+        with atomic_write(path) as file:
+            picture.save(file, format='PNG')
         self.paths.append(path)
 
 

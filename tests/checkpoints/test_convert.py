@@ -145,3 +145,11 @@ def test_kazuto_coco_stuff_keeps_the_classes_of_the_dataset(monkeypatch):
 
 def test_every_format_is_tested():
     assert {name for name, _, _ in WHOLE} | {'timm', 'tensorflow'} == set(FORMATS)
+
+
+def test_coco_stuff_is_converted_to_the_classes_of_its_dataset():
+    """The ids that no image shows, by the preparation of the data set and by the converter."""
+    from mmseg_deeplab.checkpoints.convert.kazuto import COCO_STUFF_IDS, NEVER_ANNOTATED
+    from mmseg_deeplab.datasets.prepare.coco_stuff import IDS
+
+    assert sorted([*IDS, *NEVER_ANNOTATED]) == list(range(1, COCO_STUFF_IDS + 1))

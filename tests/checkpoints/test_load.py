@@ -17,9 +17,8 @@ from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
-from mmseg_deeplab.checkpoints import atomic_write, load_file, save_file
+from mmseg_deeplab.checkpoints import load_file, save_file
 from mmseg_deeplab.checkpoints.load import torchvision_models
-from mmseg_deeplab.checkpoints.save import remove_unfinished
 
 # what a file of torch < 1.6 starts with: magic number, protocol, system
 LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
@@ -238,19 +237,6 @@ def test_round_trip(suffix, tmp_path):
     assert [p.name for p in (tmp_path / 'new').iterdir()] == [f'file{suffix}']
     with pytest.raises(ValueError, match=r'name it \.pth, \.pt or \.safetensors'):
         save_file(checkpoint, tmp_path / 'file.bin')
-
-
-def test_interrupted_write_keeps_the_old_file(tmp_path):
-    path = tmp_path / 'file'
-    path.write_text('old')
-    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
-        file.write(b'new')
-        raise KeyboardInterrupt
-    assert path.read_text() == 'old'
-    assert list(tmp_path.iterdir()) == [path]
-    (tmp_path / '.file.123.tmp').touch()
-    assert [p.name for p in remove_unfinished(tmp_path)] == ['.file.123.tmp']
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_map_location_reaches_torch(tmp_path):

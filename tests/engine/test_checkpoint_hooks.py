@@ -168,7 +168,9 @@ def test_kept_files_and_interval(tmp_path, monkeypatch):
 
 
 def test_leftovers_are_removed_at_the_start(tmp_path):
-    (tmp_path / '.iter_3.pth.99.tmp').write_bytes(b'half')
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    (tmp_path / f'.iter_3.pth.{dead.pid}.tmp').write_bytes(b'half')
     tiny_runner(tmp_path, 1).train()
     assert files(tmp_path) == ['iter_1.pth', 'last_checkpoint']
 

@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ...checkpoints.save import atomic_write
 from ...errors import UserError
 from ..camvid import CamVidDataset
 from ..classes_file import Classes
-from ..masks import read_lines, read_mask, write_atomic
+from ..masks import read_lines, read_mask
 from .colour_masks import read_colours
 from .runner import Job, Plan, find
 
@@ -97,7 +98,8 @@ def halve(mask: Path, image: Path, new_image: str) -> tuple[np.ndarray, Counter]
     with Image.open(image) as file:
         pixels = np.array(file.convert('RGB'))
     half = Image.fromarray(cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-    write_atomic(Path(new_image), lambda file: half.save(file, format='PNG'))
+    with atomic_write(new_image) as file:
+        half.save(file, format='PNG')
     indices, unknown = read_original(mask)
     return indices[::2, ::2], unknown
 

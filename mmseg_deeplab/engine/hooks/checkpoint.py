@@ -23,7 +23,6 @@ class AtomicLocalBackend(LocalBackend):
 
     def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
         """Write `obj` to `filepath` by way of a temporary file."""
-        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(filepath) as file:
             file.write(obj)
 
