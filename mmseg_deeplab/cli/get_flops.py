@@ -30,8 +30,7 @@ def main() -> None:
     shape = shape * 2 if len(shape) == 1 else shape
     if len(shape) != 2:
         parser.error(f'--shape takes a height and a width, not {len(shape)} numbers')
-    # On the meta device nothing is computed; it is moved there afterwards, as some backbones can't be built on it.
-    model = MODELS.build(config.model).to('meta')
+    model = MODELS.build(config.model)
     print(format_complexity(complexity(model, shape), args.depth))
     padded = complexity(model, shape, space_to_batch=True)[0].multiply_adds
     print(

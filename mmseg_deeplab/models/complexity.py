@@ -1,14 +1,15 @@
 """Parameters, multiply-adds and activations of a network, module by module."""
 
+import copy
 import math
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
-from torch.utils.module_tracker import ModuleTracker
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, flop_registry
 
 
 @dataclass
@@ -16,7 +17,8 @@ class Complexity:
     """One module with everything in it.
 
     Attributes:
-        name: Path of the module in the network; empty for the whole.
+        name: Path of the module in the network; empty for the whole. Where a module does something that none of its
+            parts does, `name.(own)` is that, so that the rows below a row add up to it.
         parameters: Number of parameters.
         multiply_adds: Of convolutions and matrix products, as the papers count: one for each weight and output
             position. Bias, normalisation, activation and resizing are left out.
@@ -29,32 +31,45 @@ class Complexity:
     activations: int
 
 
-class _Count(TorchDispatchMode):
-    """Adds what each convolution and matrix product costs to all the modules that it runs in."""
+def _padded_conv_flop(x, weight, bias, stride, padding, dilation, transposed, *args, out_shape, **kwargs) -> int:
+    """Flops of a convolution over a map that is padded to a multiple of its rate; arguments are aten's, as shapes."""
+    count = conv_flop_count(x, weight, out_shape, transposed=transposed)
+    if weight[-1] > 1:
+        for size, rate in zip(out_shape[2:], dilation, strict=True):
+            count = count * (math.ceil(size / rate) * rate) // size
+    return count
 
-    def __init__(self, tracker: ModuleTracker, space_to_batch: bool):
-        super().__init__()
-        self.tracker = tracker
-        self.space_to_batch = space_to_batch
-        self.multiply_adds: Counter[str] = Counter()
-        self.activations: Counter[str] = Counter()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        flops = flop_registry.get(func._overloadpacket)
-        if flops is not None:
-            count = flops(*args, **(kwargs or {}), out_val=out) // 2  # a multiply-add is two flops
-            if self.space_to_batch and func is torch.ops.aten.convolution.default and args[1].shape[-1] > 1:
-                for size, rate in zip(out.shape[2:], args[5], strict=True):
-                    count = count * (math.ceil(size / rate) * rate) // size
-            for parent in self.tracker.parents:
-                self.multiply_adds[parent] += count
-                self.activations[parent] += (out if isinstance(out, torch.Tensor) else out[0]).numel()
-        return out
+def _values_out(*args, out_shape: list | tuple, **kwargs) -> int:
+    """Number of values that an operation puts out; of attention, which puts out more besides, the first tensor's."""
+    while not isinstance(out_shape[0], int):
+        out_shape = out_shape[0]
+    return math.prod(out_shape)
+
+
+def _count(model: nn.Module, image: Tensor, formulas: Mapping[Any, Callable[..., int]]) -> Counter[str]:
+    """Sum `formulas`, each of an operator, by module; the whole is the empty name."""
+    counter = FlopCounterMode(display=False, custom_mapping=dict(formulas))
+    with counter:
+        model(image)
+    root = type(model).__name__
+    counts: Counter[str] = Counter()
+    for name, operators in counter.get_flop_counts().items():
+        if name == root or name.startswith(f'{root}.'):
+            counts[name[len(root) + 1 :]] += sum(operators.values())
+    # A module whose `forward` its owner calls itself, as MMSegmentation does a head's, is not seen: it is its parts.
+    for name, module in reversed(list(model.named_modules())):
+        if name not in counts:
+            counts[name] = sum(counts[_join(name, child)] for child, _ in module.named_children())
+    return counts
+
+
+def _join(name: str, child: str) -> str:
+    return f'{name}.{child}' if name else child
 
 
 def complexity(model: nn.Module, shape: tuple[int, int] = (513, 513), space_to_batch: bool = False) -> list[Complexity]:
-    """Count what one image of `shape` (height, width) costs in `model`, which may be on the meta device.
+    """Count what one image of `shape` (height, width) costs in `model`, in a copy on the meta device.
 
     Args:
         model: Network that takes images (N, 3, H, W).
@@ -63,27 +78,32 @@ def complexity(model: nn.Module, shape: tuple[int, int] = (513, 513), space_to_b
             rate. The figures of the v3+ paper (Tables 3 and 5) are counted so; it is more than what is computed here.
 
     Returns:
-        The whole network first, then every module with parameters or work, parents before their children.
+        The whole network first, then every module with parameters or work, parents before their children. The rows
+        directly below a row add up to it.
     """
-    device = next(model.parameters()).device
-    training = model.training
-    tracker = ModuleTracker()
-    with torch.no_grad(), tracker, _Count(tracker, space_to_batch) as count:
-        model.eval()  # whose result some models of MMSegmentation leave out
-        model(torch.zeros(1, 3, *shape, device=device))
-    model.train(training)
+    # Nothing is computed on the meta device, and attention is not fused there into operators that have no formula.
+    model = copy.deepcopy(model).to('meta').eval()
+    image = torch.empty(1, 3, *shape, device='meta')
+    padded = {torch.ops.aten.convolution: _padded_conv_flop} if space_to_batch else {}
+    with torch.no_grad():
+        flops = _count(model, image, padded)
+        activations = _count(model, image, dict.fromkeys(flop_registry, _values_out))
+    parameters: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():  # a shared one once
+        while name:
+            name = name.rpartition('.')[0]
+            parameters[name] += parameter.numel()
     rows = []
-    for name, module in reversed(list(model.named_modules())):
-        key = f'{type(model).__name__}.{name}' if name else type(model).__name__
-        parameters = sum(p.numel() for p in module.parameters())
-        if key not in count.multiply_adds:
-            # MMSegmentation calls a head's `forward` itself, which the tracker does not see: it is its parts.
-            for child, _ in module.named_children():
-                count.multiply_adds[key] += count.multiply_adds[f'{key}.{child}']
-                count.activations[key] += count.activations[f'{key}.{child}']
-        if parameters or count.multiply_adds[key]:
-            rows.append(Complexity(name, parameters, count.multiply_adds[key], count.activations[key]))
-    return rows[::-1]
+    for name, module in model.named_modules():
+        row = (parameters[name], flops[name] // 2, activations[name])  # a multiply-add is two flops
+        if not any(row):
+            continue
+        rows.append(Complexity(name, *row))
+        children = [_join(name, child) for child, _ in module.named_children()]
+        own = [whole[name] - sum(whole[child] for child in children) for whole in (parameters, flops, activations)]
+        if children and any(own):
+            rows.append(Complexity(_join(name, '(own)'), own[0], own[1] // 2, own[2]))
+    return rows
 
 
 def format_complexity(rows: list[Complexity], depth: int = 3) -> str:

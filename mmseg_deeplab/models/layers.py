@@ -5,10 +5,48 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
-from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from ..errors import UserError
+
+
+def resize(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """Resize (N, C, h, w) to (N, C, *size), bilinearly; a size of another map stays free in a traced network."""
+    return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)
+
+
+class SamePadConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's 'SAME': n cells become ceil(n / stride).
+
+    Where the padding of an axis is odd, its last side has one cell more. A kernel must reach as far as its stride.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, out_channels, ceil(h / stride), ceil(w / stride))."""
+        padding: list[int] = []
+        for i in (1, 0):  # the last axis comes first
+            size, stride = input.shape[2 + i], self.stride[i]
+            # The last window starts at the last multiple of the stride that is within the map.
+            total = self.dilation[i] * (self.kernel_size[i] - 1) - (size - 1) % stride
+            padding += [total // 2, total - total // 2]
+        return F.conv2d(F.pad(input, padding), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """Max pooling of 3x3 cells with a padding of 1, of which `ceil_mode` can be exported with free sizes.
+
+    Ceil mode, which makes a difference at a stride of 2 only, is then floor mode over one more row and column. In eager
+    mode that would only take memory.
+    """
+
+    def __init__(self, stride: int, ceil_mode: bool):
+        super().__init__(3, stride, padding=1, ceil_mode=ceil_mode and stride == 2)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, (h - 1) // stride + 1, ...), or h // stride + 1 in ceil mode at a stride of 2."""
+        if self.ceil_mode and torch.compiler.is_compiling():
+            return F.max_pool2d(F.pad(input, (0, 1, 0, 1), value=-torch.inf), 3, 2, padding=1)
+        return super().forward(input)
 
 
 def conv_bn_relu(
@@ -86,28 +124,26 @@ class ASPP(nn.Module):
         self.project = conv_bn_relu((len(self.pooled) + len(self.branches)) * channels, channels, 1, norm_cfg=norm_cfg)
         self.dropout = nn.Dropout(dropout_ratio)
 
-    def _pool(self, x: Tensor, size: int, conv: nn.Module) -> Tensor:
-        try:
-            return conv(F.adaptive_avg_pool2d(x, size))
-        except ValueError as error:  # batch norm's own refusal, of one value in all processes together
-            raise UserError(
-                'image pooling leaves one value per channel and image, and batch norm cannot be trained on one value: '
-                'use at least 2 images per device, or freeze batch norm (model.frozen_bn) or leave image pooling out '
-                '(model.decode_head.pool_bins=())'
-            ) from error
-
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, in_channels, h, w) to (N, channels, h, w)."""
-        # The pooled maps are projected before they are brought to full size: a 1x1 convolution and a bilinear resize
-        # commute, the projection of a concatenation is the sum of its parts, and a 1x1 map needs no resize at all.
-        weight, bias = self.project.conv.weight, self.project.conv.bias
-        *pooled_weights, branches_weight = weight.split(
-            [self.project.out_channels] * len(self.pooled) + [len(self.branches) * self.project.out_channels], dim=1
-        )
-        out = F.conv2d(torch.cat([branch(x) for branch in self.branches], dim=1), branches_weight, bias)
-        for bins, conv, pooled_weight in zip(self.pool_bins, self.pooled, pooled_weights, strict=True):
-            pooled = F.conv2d(self._pool(x, bins, conv), pooled_weight)
-            if bins > 1:
-                pooled = resize(pooled, x.shape[2:], mode='bilinear', align_corners=self.align_corners)
-            out = out + pooled
-        return self.dropout(self.project.activate(self.project.norm(out)))
+        maps = [self._pool(x, bins, conv) for bins, conv in zip(self.pool_bins, self.pooled, strict=True)]
+        maps += [branch(x) for branch in self.branches]
+        return self.dropout(self.project(torch.cat(maps, dim=1)))
+
+    def _pool(self, x: Tensor, bins: int, conv: nn.Module) -> Tensor:
+        """Average over bins x bins cells, convolve, and bring the result to the size of `x`."""
+        try:
+            pooled = conv(F.adaptive_avg_pool2d(x, bins))
+        except ValueError as error:
+            if 'value per channel' not in str(error):
+                raise
+            raise UserError(
+                'image pooling makes one value per channel of each image, and batch norm cannot be trained on a batch '
+                'of one: use train_dataloader.batch_size=2 or more; where that is so and the images of an epoch leave '
+                'one over, drop that one (train_dataloader.drop_last=True); or freeze batch norm '
+                "(model.frozen_bn=['backbone','decode_head']), or leave image pooling out "
+                '(model.decode_head.pool_bins=())'
+            ) from error
+        if bins == 1:
+            return pooled.expand(-1, -1, *x.shape[2:])  # what a resize of one cell gives
+        return resize(pooled, x.shape[2:], self.align_corners)

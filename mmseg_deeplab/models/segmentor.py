@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
-from mmseg.models.utils import resize
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import UserError
 from .backbones import DeepLabBackbone
 from .heads import DeepLabHead
+from .layers import resize
 
 _KEEP_SEG_LOGITS = ContextVar('keep_seg_logits', default=False)
 CLASSES_AT_ONCE = 8
@@ -34,6 +35,25 @@ def keeping_seg_logits() -> Iterator[None]:
         yield
     finally:
         _KEEP_SEG_LOGITS.reset(token)
+
+
+def class_of(kind: str | type) -> type | None:
+    """The class that a config's `type` means, by its name in the registry or as it is; None where it has no such."""
+    return MODELS.get(kind) if isinstance(kind, str) else kind
+
+
+def name_of(kind: str | type) -> str:
+    """The name of a config's `type`."""
+    return kind if isinstance(kind, str) else kind.__name__
+
+
+def scaled_size(size: Sequence[int], scale: float) -> list[int]:
+    """Size with corners on corners: (side - 1) * scale + 1, halves rounded up; 321 pixels become 241 at 0.75.
+
+    In whole numbers, so that a traced size stays free.
+    """
+    up, down = Fraction(scale).limit_denominator(1000).as_integer_ratio()
+    return [((side - 1) * 2 * up + down) // (2 * down) + 1 for side in size]
 
 
 @MODELS.register_module()
@@ -81,18 +101,21 @@ class DeepLab(EncoderDecoder):
         self.output_stride = output_stride
         self.norm_cfg = norm_cfg
         self.keep_seg_logits = keep_seg_logits
-        backbone_type = MODELS.get(backbone['type'])
+        backbone_type, head_name = class_of(backbone['type']), name_of(decode_head['type'])
         if backbone_type is not None and not issubclass(backbone_type, DeepLabBackbone):
             raise UserError(
-                f'{backbone["type"]} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone; to put '
-                f"this one under {decode_head['type']}, use model.type='EncoderDecoder', set its strides and "
-                f'dilations, and give the head output_stride, in_channels and, for a decoder, low_level_channels'
+                f'{backbone_type.__name__} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone; '
+                f"to put this one under {head_name}, use model.type='EncoderDecoder', set its strides and dilations, "
+                f'and give the head output_stride, in_channels and, for a decoder, low_level_channels'
             )
         if not (multi_scale_inputs and multi_scale_inputs[0] == 1 and all(0 < s <= 1 for s in multi_scale_inputs)):
             raise UserError(f'multi_scale_inputs={tuple(multi_scale_inputs)} must be 1.0 and then scales from 0 to 1')
         if len(multi_scale_inputs) > 1 and kwargs.get('auxiliary_head') is not None:
             raise UserError('multi_scale_inputs gives each scale a loss of its own; leave auxiliary_head out')
         self.multi_scale_inputs = tuple(multi_scale_inputs)
+        if isinstance(kwargs.get('data_preprocessor'), dict):
+            # MMEngine's base class would look in its own registry, unless a default scope were set.
+            kwargs['data_preprocessor'] = MODELS.build(kwargs['data_preprocessor'])
         # The base class reads it by attribute as well as by key.
         kwargs.setdefault('test_cfg', ConfigDict(mode='whole'))
         super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
@@ -113,7 +136,7 @@ class DeepLab(EncoderDecoder):
         return values
 
     def _init_decode_head(self, decode_head: dict) -> None:
-        head_type = MODELS.get(decode_head['type'])
+        head_type = class_of(decode_head['type'])
         if head_type is not None and issubclass(head_type, DeepLabHead):
             channels = self.backbone.feature_channels
             for key in ('in_index', 'low_level_index', 'mid_level_index'):
@@ -155,13 +178,12 @@ class DeepLab(EncoderDecoder):
         """Logits of each scale of the input, at its own size; 321 pixels become 241 and 161, as in Caffe."""
         logits = []
         for scale in self.multi_scale_inputs:
-            size = [round((side - 1) * scale) + 1 for side in inputs.shape[2:]]
-            scaled = self._zoom(inputs, size) if scale < 1 else inputs
-            logits.append(self.decode_head.forward(self.extract_feat(scaled)))
+            scaled = inputs if scale == 1 else self._zoom(inputs, scaled_size(inputs.shape[2:], scale))
+            logits.append(self.decode_head(self.extract_feat(scaled)))
         return logits
 
     def _zoom(self, maps: Tensor, size: Sequence[int]) -> Tensor:
-        return resize(maps, size, mode='bilinear', align_corners=self.align_corners, warning=False)
+        return resize(maps, size, self.align_corners)
 
     def _fuse(self, logits: list[Tensor]) -> Tensor:
         fused = logits[0]
@@ -169,7 +191,7 @@ class DeepLab(EncoderDecoder):
             fused = torch.maximum(fused, self._zoom(smaller, fused.shape[2:]))
         return fused
 
-    def _forward(self, inputs: Tensor, data_samples: list | None = None) -> Tensor:
+    def _forward(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Tensor:
         """Map images (N, 3, H, W) to the head's logits, the maximum over the scales of the input."""
         return self._fuse(self._scale_logits(inputs))
 
@@ -188,7 +210,7 @@ class DeepLab(EncoderDecoder):
         padded = self._pad_to_grid(inputs)
         return self._zoom(self._forward(padded), padded.shape[2:])[..., : inputs.shape[2], : inputs.shape[3]]
 
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Losses of a batch; with multi-scale inputs the sum of those of the maximum and of each scale.
 
         As in the Caffe release, a scale whose labels can't be subsampled (0.75) has its logits upsampled instead.
@@ -198,19 +220,19 @@ class DeepLab(EncoderDecoder):
         logits = self._scale_logits(inputs)
         losses = add_prefix(self.decode_head.loss_by_feat(self._fuse(logits), data_samples), 'decode')
         for scale, part in zip(self.multi_scale_inputs, logits, strict=True):
-            part = part if (1 / scale).is_integer() else self._zoom(part, logits[0].shape[2:])
+            part = part if float(1 / scale).is_integer() else self._zoom(part, logits[0].shape[2:])
             part_losses = self.decode_head.loss_by_feat(part, data_samples)
             part_losses.pop('acc_seg', None)
             losses.update(add_prefix(part_losses, f'decode_x{scale:g}'))
         return losses
 
-    def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
+    def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Sequence[SegDataSample]:
         """Segment images (N, 3, H, W); each sample gets `pred_sem_seg`, a map (1, h, w) at its original size.
 
         The map holds bytes up to 256 classes. `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
         """
         keep = self.keep_seg_logits or _KEEP_SEG_LOGITS.get()
-        lean = not keep and self.out_channels > 1 and self.test_cfg.get('mode', 'whole') == 'whole'
+        lean = not keep and self.out_channels > 1 and (self.test_cfg or {}).get('mode', 'whole') == 'whole'
         if data_samples is None or not lean:
             return super().predict(inputs, data_samples)
         padded = self._pad_to_grid(inputs)
@@ -223,7 +245,7 @@ class DeepLab(EncoderDecoder):
         """Upsample logits (1, C, h, w) and take the best class; the same steps as `postprocess_result`, in chunks."""
         left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
         height, width = size
-        best = label = None
+        best = label = torch.empty(0)
         for start in range(0, logits.shape[1], CLASSES_AT_ONCE):
             part = logits[:, start : start + CLASSES_AT_ONCE]
             part = self._zoom(part, padded_size)
@@ -234,7 +256,7 @@ class DeepLab(EncoderDecoder):
                 part = self._zoom(part, meta['ori_shape'][:2])
             value, index = part.max(dim=1)
             index = (index + start).to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
-            if best is None:
+            if start == 0:
                 best, label = value, index
             else:
                 label = torch.where(value > best, index, label)

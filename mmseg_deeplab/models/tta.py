@@ -1,9 +1,14 @@
 """Test-time augmentation whose merged probabilities can be used further."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import SegTTAModel
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
 
 
 @MODELS.register_module()
@@ -14,26 +19,27 @@ class DeepLabTTA(SegTTAModel):
     the logarithm of the merged probabilities, so that softmax gives these back, and the sample is the first view's.
     """
 
-    def __init__(self, module: dict | torch.nn.Module, **kwargs):
-        super().__init__(module, **kwargs)
+    def __init__(self, module: dict | nn.Module, **kwargs):
+        # MMEngine's base class would look in its own registry, unless a default scope were set.
+        super().__init__(MODELS.build(module) if isinstance(module, dict) else module, **kwargs)
         if hasattr(self.module, 'keep_seg_logits'):
-            self.module.keep_seg_logits = True
+            setattr(self.module, 'keep_seg_logits', True)  # noqa: B010  a module's attributes have no types
 
-    def merge_preds(self, data_samples_list: list[list]) -> list:
+    def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:
         """Merge the views of each image into one sample with `pred_sem_seg` (1, H, W) and `seg_logits` (C, H, W)."""
+        module: Any = self.module
+        binary = module.out_channels == 1
         merged = []
         for views in data_samples_list:
-            binary = self.module.out_channels == 1
-            total = 0
-            for view in views:
-                logits = view.seg_logits.data
-                # For a single channel the stack has applied the sigmoid already.
-                total = total + (logits if binary else logits.softmax(dim=0))
-                del view.seg_logits
+            total = _take_probabilities(views[0], binary)
+            for view in views[1:]:
+                total = total + _take_probabilities(view, binary)
             probabilities = total / len(views)
             sample = views[0]
             if binary:
-                label = (probabilities > self.module.decode_head.threshold).to(torch.uint8)
+                head = module.decode_head
+                threshold = (head[-1] if isinstance(head, nn.ModuleList) else head).threshold
+                label = (probabilities > threshold).to(torch.uint8)
                 sample.seg_logits = PixelData(data=probabilities)
             else:
                 label = probabilities.argmax(dim=0, keepdim=True)
@@ -41,3 +47,10 @@ class DeepLabTTA(SegTTAModel):
             sample.pred_sem_seg = PixelData(data=label)
             merged.append(sample)
         return merged
+
+
+def _take_probabilities(view: SegDataSample, binary: bool) -> Tensor:
+    """Probabilities (C, H, W) of a view, whose logits are freed; those of one channel are probabilities already."""
+    logits = view.seg_logits.get('data')
+    del view.seg_logits
+    return logits if binary else logits.softmax(dim=0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from model_helpers import randomize
+from model_helpers import randomize, segmentor
 from torch import nn
 
 from mmseg_deeplab.models.layers import ASPP, conv_bn_relu, separable_conv_bn_relu
@@ -70,7 +70,9 @@ def test_dropout_follows_the_projection_in_training_only():
 
 def test_training_on_one_image_says_what_to_do():
     aspp = ASPP(4, 8, (2,)).train()
-    with pytest.raises(ValueError, match=r'at least 2 images per device, or freeze batch norm .*pool_bins=\(\)'):
+    with pytest.raises(
+        ValueError, match=r'batch_size=2 or more; .*drop_last=True.*; or freeze batch norm .*pool_bins=\(\)'
+    ):
         aspp(torch.randn(1, 4, 9, 9))
     for conv in aspp.pooled:
         conv.norm.eval()
@@ -94,3 +96,19 @@ def test_pooled_grids_are_resized_as_the_head_is_told():
             torch.nn.init.constant_(conv.conv.weight, 1)
         torch.nn.init.zeros_(aspp[corners].branches[0].conv.weight)
         torch.testing.assert_close(aspp[corners](x)[0, 0, 0], torch.tensor(expected), atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_put_on_the_projection_acts():
+    """Hooks, adapters and quantised layers in its place: each needs the module to be called."""
+    aspp = randomize(ASPP(4, 8, (2,), pool_bins=(1, 2))).eval()
+    x = torch.randn(1, 4, 9, 9)
+    aspp.project.conv.register_forward_hook(lambda module, inputs, output: output * 0)
+    assert (aspp(x) == aspp(x)[..., :1, :1]).all()  # only the shift of batch norm is left
+
+
+def test_what_is_put_on_a_head_acts():
+    model = segmentor(dict(type='DeepLabMobileNetV2', width=0.25), dict(type='DeepLabV3Head', channels=8)).eval()
+    model.decode_head.register_forward_hook(lambda module, inputs, logits: logits + 7)
+    image = torch.randn(1, 3, 65, 65)
+    with torch.no_grad():
+        torch.testing.assert_close(model(image), model.decode_head.forward(model.extract_feat(image)) + 7)

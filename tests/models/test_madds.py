@@ -92,11 +92,59 @@ def test_modules_add_up_and_functions_are_counted():
     rows = complexity(Net(), (5, 7))
     assert rows == [
         Complexity('', 108 + 40, 35 * (108 + 36 + 144), 35 * 12),
+        Complexity('(own)', 0, 35 * 144, 35 * 4),
         Complexity('conv', 108, 35 * 108, 35 * 4),
         Complexity('grouped', 40, 35 * 36, 35 * 4),
     ]
-    assert [line.split()[0] for line in format_complexity(rows).splitlines()] == ['module', 'total', 'conv', 'grouped']
+    assert [line.split()[0] for line in format_complexity(rows).splitlines()] == [
+        'module',
+        'total',
+        '(own)',
+        'conv',
+        'grouped',
+    ]
     assert len(format_complexity(rows, depth=0).splitlines()) == 2
+
+
+def test_attention_is_counted_by_hand():
+    """Of 20 cells with 8 channels: three projections, products of queries and keys and with values, one projection."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            cells = x.repeat(1, 3, 1, 1)[:, :8].flatten(2).transpose(1, 2)
+            return self.attention(cells, cells, cells, need_weights=False)
+
+    attention = 20 * 8 * 8 * 4 + 2 * 20 * 20 * 8
+    model = Net().train()
+    assert complexity(model, (4, 5))[0].multiply_adds == attention
+    assert model.training and model.attention.in_proj_weight.device.type == 'cpu'
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'head'),
+    [
+        (dict(type='DeepLabMobileNetV2'), DECODER),
+        (dict(type='DeepLabResNet', depth=50), ENCODER),
+        (dict(type='DeepLabVGG'), dict(type='DeepLabV1MScHead')),
+        (dict(type='DeepLabVGG'), dict(type='DeepLabV2Head', fc_channels=8)),
+    ],
+)
+def test_the_rows_below_a_row_add_up_to_it(backbone, head):
+    with torch.device('meta'):
+        model = segmentor(backbone, head, output_stride=8)
+    rows = complexity(model, (65, 65))
+    checked = 0
+    for row in rows:
+        path = f'{row.name}.' if row.name else ''
+        below = [r for r in rows if r.name.startswith(path) and r is not row and '.' not in r.name[len(path) :]]
+        for value in ('parameters', 'multiply_adds', 'activations') if below else ():
+            assert getattr(row, value) == sum(getattr(r, value) for r in below), row.name
+            checked += 1
+    assert checked >= 20
 
 
 def test_the_head_is_the_sum_of_its_parts():

@@ -1,12 +1,19 @@
 """What every DeepLab backbone has in common."""
 
-from mmengine.model import BaseModule
+from typing import TypeGuard
+
+from mmengine.model import BaseModule, PretrainedInit
 from mmseg.registry import WEIGHT_INITIALIZERS
 
 FROM_SCRATCH = [
     dict(type='Kaiming', layer='Conv2d'),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
 ]
+
+
+def is_pretrained(init_cfg: dict | list[dict] | None) -> TypeGuard[dict]:
+    """Whether an initialiser's config names a file of weights."""
+    return isinstance(init_cfg, dict) and init_cfg['type'] in ('Pretrained', PretrainedInit)
 
 
 class DeepLabBackbone(BaseModule):
@@ -36,7 +43,7 @@ class DeepLabBackbone(BaseModule):
                 registry's own initialiser skips both and trains on from random weights.
         """
         cfg = self.init_cfg
-        if not (isinstance(cfg, dict) and cfg['type'] == 'Pretrained'):
+        if not is_pretrained(cfg):
             super().init_weights()
             return
         load = WEIGHT_INITIALIZERS.build({**cfg, 'type': 'StrictPretrained', 'beside': self.classifier_prefixes})

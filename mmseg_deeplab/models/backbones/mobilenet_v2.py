@@ -1,5 +1,8 @@
 """MobileNetV2 with atrous convolution, as in the TensorFlow release of DeepLab (Sandler et al., 2018, section 6.3)."""
 
+from collections.abc import Iterable
+from typing import Any, cast
+
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.utils import InvertedResidual, make_divisible
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..atrous import atrous_plan, check_output_stride
+from ..layers import SamePadConv2d
 from .base import DeepLabBackbone
 
 # expansion, channels, repeats, stride of the first (MobileNetV2, Table 2)
@@ -19,12 +23,13 @@ PADDINGS = ('symmetric', 'tensorflow', 'input')
 class Residual(InvertedResidual):
     """An inverted residual that can be tapped, and padded before its expansion."""
 
+    conv: nn.Sequential
     padding = 0
 
     def pad_input(self, cells: int) -> None:
         """Pad the input instead of the depthwise convolution's, so that borders are not zero but its bias."""
         self.padding = cells
-        self.conv[-2].conv.padding = (0, 0)
+        cast(nn.Conv2d, self.conv[-2].conv).padding = (0, 0)
 
     def depthwise(self, x: Tensor) -> Tensor:
         """What the last, 1x1 convolution takes."""
@@ -71,8 +76,10 @@ class DeepLabMobileNetV2(DeepLabBackbone):
             if value not in allowed:
                 raise UserError(f'DeepLabMobileNetV2: {name}={value!r} is unknown; choose one of {allowed}')
         self.low_level = low_level
-        conv_cfg = dict(type='Conv2dAdaptivePadding') if padding == 'tensorflow' else None
-        layer_cfg = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg or dict(type='BN'), act_cfg=dict(type='ReLU6'))
+        conv_cfg = dict(type=SamePadConv2d) if padding == 'tensorflow' else None
+        layer_cfg: dict[str, Any] = dict(
+            conv_cfg=conv_cfg, norm_cfg=norm_cfg or dict(type='BN'), act_cfg=dict(type='ReLU6')
+        )
         strides = [stride if i == 0 else 1 for _, _, n, stride in ROWS for i in range(n)]
         plan = iter(atrous_plan(strides, check_output_stride(output_stride), stem_stride=2))
         channels = make_divisible(32 * width, 8)
@@ -95,12 +102,12 @@ class DeepLabMobileNetV2(DeepLabBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to the features described above."""
-        x = self.layer1(self.conv1(x))
-        first, second = self.layer2
-        x = first(x)
+        layer1, layer2, layer3, layer4, layer5, layer6, layer7 = (self.get_submodule(name) for name in self.stages)
+        first, second = cast(Iterable[Residual], layer2)
+        x = first(layer1(self.conv1(x)))
         expansion = second.depthwise(x)
         x = x + second.conv[-1](expansion)
         low_level = expansion if self.low_level == 'expansion' else x
-        stride8 = self.layer3(x)
-        stride16 = self.layer5(self.layer4(stride8))
-        return low_level, stride8, stride16, self.layer7(self.layer6(stride16))
+        stride8 = layer3(x)
+        stride16 = layer5(layer4(stride8))
+        return low_level, stride8, stride16, layer7(layer6(stride16))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..atrous import atrous_plan, check_output_stride, multi_grid_rates
+from ..layers import MaxPool2d
 from .base import DeepLabBackbone
 
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -117,13 +118,13 @@ class DeepLabResNet(DeepLabBackbone):
             self.bn1 = build_norm_layer(self.norm_cfg, 64)[1]
             self.relu = nn.ReLU(inplace=True)
         else:
-            layers = []
+            layers: list[nn.Module] = []
             for i, (before, after) in enumerate(zip((3, *stem_channels), stem_channels, strict=False)):
                 layers.append(nn.Conv2d(before, after, 3, stride=1 if i else 2, padding=1, bias=False))
                 layers += [build_norm_layer(self.norm_cfg, after)[1], nn.ReLU(inplace=True)]
             self.stem = nn.Sequential(*layers)
         self.deep_stem = stem_channels is not None
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_mode)
+        self.maxpool = MaxPool2d(2, ceil_mode)
 
     def _make_block(self, in_channels: int, width: int, plan: list[tuple[int, int]]) -> nn.Sequential:
         units = []

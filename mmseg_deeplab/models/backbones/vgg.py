@@ -5,6 +5,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..atrous import atrous_plan, check_output_stride
+from ..layers import MaxPool2d
 from .base import DeepLabBackbone
 
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -58,7 +59,7 @@ class DeepLabVGG(DeepLabBackbone):
                 in_channels = channels
             stride, _ = next(plan)  # pools stay dense: the release dilates convolutions only
             self.pools.append(len(layers))
-            layers.append(nn.MaxPool2d(3, stride, padding=1, ceil_mode=ceil_mode))
+            layers.append(MaxPool2d(stride, ceil_mode))
         self.features = nn.Sequential(*layers)
         self.frozen = frozen
         if frozen:

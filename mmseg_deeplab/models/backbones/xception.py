@@ -1,7 +1,8 @@
 """Modified Aligned Xception (v3+, section 3.3) with atrous convolution."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 from mmcv.cnn import build_norm_layer
 from mmseg.registry import MODELS
@@ -84,7 +85,7 @@ class XceptionBlock(nn.Module):
     def forward_tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return also the batch norm output of the second separable convolution, before the strided third."""
         tap = self.stack[:4](x)
-        return tap, self.stack[4:](tap) + self.shortcut(x)
+        return tap, self.stack[4:](tap) + cast(nn.Module, self.shortcut)(x)  # it strides, so it has one
 
 
 @MODELS.register_module()
@@ -153,7 +154,7 @@ class AlignedXception(DeepLabBackbone):
         """Map images (N, 3, H, W) to the features described above."""
         x = self.stem(x)
         features = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(cast(Iterable[XceptionBlock], self.blocks)):
             if self.variant == 'jfzhang95':
                 x = self.relu(x)
                 if i == 1:

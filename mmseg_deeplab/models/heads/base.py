@@ -1,5 +1,7 @@
 """What every DeepLab head has in common."""
 
+from collections.abc import Sequence
+
 from mmengine.structures import PixelData
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
@@ -59,15 +61,15 @@ class DeepLabHead(BaseDecodeHead):
                     f'loss_decode.class_weight has {len(weight)} entries, but there are {self.out_channels} classes'
                 )
 
-    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Loss and accuracy of logits (N, C, h, w) against the labels of the samples."""
         if not self.upsample_logits:
-            labels = subsample_labels(self._stack_batch_gt(batch_data_samples), tuple(seg_logits.shape[2:]))
+            labels = subsample_labels(self._stack_batch_gt(batch_data_samples), seg_logits.shape[2:])
             batch_data_samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
         return super().loss_by_feat(seg_logits, batch_data_samples)
 
 
-def subsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+def subsample_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
     """Take every 8th label of (..., H, W), from the first row and column on, to get (..., *size); or 4th, 16th, 32nd.
 
     Raises:
@@ -75,7 +77,7 @@ def subsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     """
     for stride in LABEL_STRIDES:
         sampled = labels[..., ::stride, ::stride]
-        if sampled.shape[-2:] == size:
+        if sampled.shape[-2:] == tuple(size):
             return sampled
     height, width = labels.shape[-2:]
     raise UserError(

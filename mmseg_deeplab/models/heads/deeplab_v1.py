@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 from mmengine.model import normal_init
-from mmseg.models.utils import resize
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ...errors import UserError
-from .stride8 import Stride8Head
+from ..atrous import check_output_stride
+from ..backbones.base import is_pretrained
+from ..layers import resize
+from .base import DeepLabHead
+from .stride8 import load_layers, random_init
 
 # kernel and rate of fc6, channels of fc6 and fc7, whether features are averaged first (v1, Table 2; release)
 VARIANTS = {
@@ -24,7 +28,7 @@ MSC_CHANNELS = 128
 
 
 @MODELS.register_module()
-class DeepLabV1Head(Stride8Head):
+class DeepLabV1Head(DeepLabHead):
     """fc6 and fc7, each with ReLU and dropout, and the classifier fc8 (v1, section 3.2 and Table 2).
 
     All kernels keep the size of the map. Those of 4x4 have an even rate, so their padding of rate x 3 / 2 (the
@@ -32,21 +36,49 @@ class DeepLabV1Head(Stride8Head):
     in all heads of MMSegmentation. The release trains its plain 4x4 model with 2x2 pools and crops of 306 pixels;
     here it has the 3x3 pools and 321 pixels of the other models, as in the release's MSc on 4x4.
 
+    The loss compares the logits with every 8th label (321 pixels: 41 cells), as the release does, so crops have sides
+    of 8k + 1 pixels. At test time the logits are resized, bilinearly, corners on corners.
+
     Args:
         variant: 'LargeFOV', '4x4', '4x4-rate8' or '7x7': field of view 224, 128, 224 and 224 pixels.
-        kwargs: See `Stride8Head`.
+        output_stride: 8.
+        init_cfg: None: He's for fc6 and fc7, a normal distribution of 0.01 for fc8. `dict(type='Pretrained',
+            checkpoint=..., prefix='decode_head')` takes `pretrained_layers` from a file, all of them or it is refused.
+        kwargs: See `DeepLabHead`.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, variant: str = 'LargeFOV', **kwargs):
+    pretrained_layers: tuple[str, ...] = ('fc6', 'fc7')
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        output_stride: int = 8,
+        variant: str = 'LargeFOV',
+        init_cfg: dict | None = None,
+        **kwargs,
+    ):
+        check_output_stride(output_stride, (8,), f'{type(self).__name__} compares its logits with every 8th label')
         if variant not in VARIANTS:
             raise UserError(f'variant={variant!r} of a DeepLab v1 head is unknown; choose one of {tuple(VARIANTS)}')
         kernel, rate, channels, average = VARIANTS[variant]
-        super().__init__(in_channels, num_classes, channels=channels, **kwargs)
+        self.pretrained = init_cfg if is_pretrained(init_cfg) else None
+        if self.pretrained or init_cfg is None:
+            init_cfg = random_init(self.classifier_names)
+        super().__init__(
+            in_channels, num_classes, output_stride, channels, upsample_logits=False, init_cfg=init_cfg, **kwargs
+        )
         self.pool5a = nn.AvgPool2d(3, stride=1, padding=1) if average else nn.Identity()
         self.fc6 = nn.Conv2d(in_channels, channels, kernel, padding=rate * (kernel - 1) // 2, dilation=rate)
         self.fc7 = nn.Conv2d(channels, channels, 1)
         self.relu = nn.ReLU(inplace=True)
         self.dropout_fc = nn.Dropout(0.5)
+
+    def init_weights(self) -> None:
+        """Initialise, then load the layers of a pretrained file; see `load_layers`."""
+        super().init_weights()
+        if self.pretrained:
+            load_layers([self], self.pretrained_layers, self.pretrained)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / 8, W / 8)."""
@@ -59,8 +91,8 @@ class DeepLabV1Head(Stride8Head):
 class TapConv(nn.Conv2d):
     """A convolution that is told its stride when it is called."""
 
-    def forward(self, x: Tensor, stride: int) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, stride, self.padding)
+    def forward(self, input: Tensor, stride: int = 1) -> Tensor:
+        return F.conv2d(input, self.weight, self.bias, stride, self.padding)
 
 
 class MScBranch(nn.Module):
@@ -125,20 +157,18 @@ class DeepLabV1MScHead(DeepLabV1Head):
     def _fuse(self, inputs: tuple[Tensor, ...], dense: bool) -> Tensor:
         total = super().forward(inputs)
         size = inputs[0].shape[2:] if dense else total.shape[2:]
-        total = self._zoom(total, size)
+        total = resize(total, size, self.align_corners)
         for branch, tap, stride in zip(self.taps, inputs, TAP_STRIDES, strict=False):
-            total = total + self._zoom(branch(tap, 1 if dense else self.output_stride // stride), size)
+            scores = branch(tap, 1 if dense else self.output_stride // stride)
+            total = total + resize(scores, size, self.align_corners)
         return total
-
-    def _zoom(self, scores: Tensor, size: Sequence[int]) -> Tensor:
-        if scores.shape[2:] == size:
-            return scores
-        return resize(scores, size, mode='bilinear', align_corners=self.align_corners, warning=False)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the image and the backbone's features to logits (N, num_classes, H, W)."""
         return self._fuse(inputs, dense=True)
 
-    def loss(self, inputs: tuple[Tensor, ...], batch_data_samples: list, train_cfg: dict | None) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: tuple[Tensor, ...], batch_data_samples: Sequence[SegDataSample], train_cfg: dict | None
+    ) -> dict[str, Tensor]:
         """Loss of the sum at stride 8."""
         return self.loss_by_feat(self._fuse(inputs, dense=False), batch_data_samples)

@@ -21,6 +21,7 @@ class DeepLabV3Head(DeepLabHead):
         separable_aspp: Whether the 3x3 convolutions of ASPP are depthwise separable (v3+).
         aspp_dropout: Dropout after the projection of ASPP.
         extra_convs: 3x3 convolutions between ASPP and the classifier; 0 in the paper, 1 in torchvision.
+        classifier_channels: Channels that the classifier takes, where they are not those of ASPP: behind v3+'s decoder.
         kwargs: See `DeepLabHead`.
     """
 
@@ -38,7 +39,6 @@ class DeepLabV3Head(DeepLabHead):
         classifier_channels: int | None = None,
         **kwargs,
     ):
-        # The classifier of v3+ follows the decoder, whose width may differ from that of ASPP.
         super().__init__(in_channels, num_classes, output_stride, classifier_channels or channels, **kwargs)
         self.rates = aspp_rates(rates, output_stride)
         self.aspp = ASPP(
@@ -55,9 +55,13 @@ class DeepLabV3Head(DeepLabHead):
             *(conv_bn_relu(channels, channels, 3, norm_cfg=self.norm_cfg) for _ in range(extra_convs))
         )
 
+    def encode(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Map the backbone's features to (N, channels, H / output_stride, W / output_stride)."""
+        return self.extra(self.aspp(self._transform_inputs(inputs)))
+
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / output_stride, W / output_stride)."""
-        return self.cls_seg(self.extra(self.aspp(self._transform_inputs(inputs))))
+        return self.cls_seg(self.encode(inputs))
 
 
 @MODELS.register_module()

@@ -1,11 +1,13 @@
 """Head of DeepLab v3+: that of v3 as encoder, and a decoder that refines it with low-level features."""
 
+from collections.abc import Sequence
+
 import torch
-from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import conv_bn_relu, separable_conv_bn_relu
+from ...errors import UserError
+from ..layers import conv_bn_relu, resize, separable_conv_bn_relu
 from .deeplab_v3 import DeepLabV3Head
 
 
@@ -42,7 +44,7 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         low_level_index: int = 0,
         low_level_width: int = 48,
         decoder_channels: int = 256,
-        decoder_kernels: tuple[int, ...] = (3, 3),
+        decoder_kernels: Sequence[int] = (3, 3),
         separable_decoder: bool = False,
         mid_level_index: int | None = None,
         mid_level_channels: int | None = None,
@@ -53,32 +55,34 @@ class DeepLabV3PlusHead(DeepLabV3Head):
         )
         self.low_level_index = low_level_index
         self.mid_level_index = mid_level_index
-        conv = separable_conv_bn_relu if separable_decoder else conv_bn_relu
-
-        def reduction(features: int) -> nn.Module:
-            return conv_bn_relu(features, low_level_width, 1, norm_cfg=self.norm_cfg)
-
-        def decoder(encoder: int) -> nn.Sequential:
-            widths = [encoder + low_level_width] + [decoder_channels] * len(decoder_kernels)
-            return nn.Sequential(
-                *(
-                    conv(before, after, kernel, norm_cfg=self.norm_cfg)
-                    for before, after, kernel in zip(widths, widths[1:], decoder_kernels, strict=False)
-                )
-            )
-
+        self.separable_decoder = separable_decoder
         if mid_level_index is not None:
-            self.mid_level, self.mid_decoder = reduction(mid_level_channels), decoder(channels)
+            if mid_level_channels is None:
+                raise UserError('mid_level_index of DeepLabV3PlusHead needs mid_level_channels outside a DeepLab model')
+            self.mid_level = self._reduction(mid_level_channels, low_level_width)
+            self.mid_decoder = self._decoder(channels + low_level_width, decoder_channels, decoder_kernels)
             channels = decoder_channels
-        self.low_level, self.decoder = reduction(low_level_channels), decoder(channels)
+        self.low_level = self._reduction(low_level_channels, low_level_width)
+        self.decoder = self._decoder(channels + low_level_width, decoder_channels, decoder_kernels)
+
+    def _reduction(self, in_channels: int, channels: int) -> nn.Module:
+        return conv_bn_relu(in_channels, channels, 1, norm_cfg=self.norm_cfg)
+
+    def _decoder(self, in_channels: int, channels: int, kernels: Sequence[int]) -> nn.Sequential:
+        conv = separable_conv_bn_relu if self.separable_decoder else conv_bn_relu
+        layers = []
+        for kernel in kernels:
+            layers.append(conv(in_channels, channels, kernel, norm_cfg=self.norm_cfg))
+            in_channels = channels
+        return nn.Sequential(*layers)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / 4, W / 4)."""
-        x = self.extra(self.aspp(self._transform_inputs(inputs)))
+        x = self.encode(inputs)
         if self.mid_level_index is not None:
             x = self._refine(x, self.mid_level(inputs[self.mid_level_index]), self.mid_decoder)
         return self.cls_seg(self._refine(x, self.low_level(inputs[self.low_level_index]), self.decoder))
 
     def _refine(self, x: Tensor, finer: Tensor, decoder: nn.Module) -> Tensor:
-        x = resize(x, finer.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        x = resize(x, finer.shape[2:], self.align_corners)
         return decoder(torch.cat([x, finer], dim=1))
