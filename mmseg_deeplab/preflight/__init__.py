@@ -10,14 +10,18 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from ..datasets.data_root import iter_datasets
 from .data import check_batches, check_files, check_pipelines, check_shares, open_dataset
 from .errors import PreflightError
-from .keys import check_keys, check_options
+from .keys import check_custom_hooks, check_keys, check_options
+from .kinds import name_of
 from .model import build, check_classes, check_single_image_batches
+from .no_trace import no_trace
+from .parts import check_drawing, check_evaluator, check_hooks, check_loader, check_optimization
 
-__all__ = ['PreflightError', 'check', 'check_options']
+__all__ = ['PreflightError', 'check', 'check_custom_hooks', 'check_options', 'check_parts']
 
 
 def check(cfg: Config, mode: str, check_all: bool = False) -> None:
@@ -36,16 +40,16 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
     _check_checkpoints(cfg, mode)
     if not cfg.get(f'{mode}_dataloader'):
         raise PreflightError(f'{mode}ing needs a {mode}_dataloader')
+    with no_trace():
+        model = check_parts(cfg, mode)
     splits = ('train', 'val') if mode == 'train' else ('test',)
     opened = []
     for split in splits:
-        check_pipelines(cfg.get(f'{split}_dataloader'), f'{split}_dataloader')
         for dataset_cfg in iter_datasets(cfg.get(f'{split}_dataloader') or {}):
             dataset = open_dataset(dataset_cfg, split)
             if dataset is not None:
                 opened.append((split, dataset_cfg, dataset))
     check_shares((split, dataset) for split, _, dataset in opened)
-    model = build(cfg)
     classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
     check_classes(model, {split: names for split, names in classes.items() if names})
     alone = int(os.environ.get('WORLD_SIZE', 1)) == 1  # SyncBN sees the other devices' images
@@ -59,6 +63,26 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
                 check_batches(sizes, dataset_cfg.get('pipeline') or [], f'{split}_dataloader', batch_size)
 
 
+def check_parts(cfg: Config, mode: str) -> nn.Module:
+    """Build what a training ('train') or a test ('test') builds, all but the data; return the model.
+
+    Raises:
+        PreflightError: for the first part that can't be built.
+    """
+    model = build(cfg)
+    for split in ('train', 'val') if mode == 'train' else ('test',):
+        if loader := cfg.get(f'{split}_dataloader'):
+            check_pipelines(loader, f'{split}_dataloader')
+            check_loader(loader, f'{split}_dataloader')
+        if evaluator := cfg.get(f'{split}_evaluator'):
+            check_evaluator(evaluator, f'{split}_evaluator')
+    if mode == 'train':
+        check_optimization(cfg, model)
+    check_hooks(cfg)
+    check_drawing(cfg)
+    return model
+
+
 def _check_checkpoints(cfg: Config, mode: str) -> None:
     named = [('load_from', cfg.get('load_from'))]
     if mode == 'train':  # a test loads its checkpoint over whatever the parts were initialised from
@@ -70,7 +94,7 @@ def _check_checkpoints(cfg: Config, mode: str) -> None:
 
 def _pretrained(value: object, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
-        if value.get('type') == 'Pretrained':
+        if name_of(value) in ('Pretrained', 'PretrainedInit'):
             yield f'{path}.checkpoint', value.get('checkpoint')
         elif isinstance(value.get('pretrained'), str):
             yield f'{path}.pretrained', value['pretrained']

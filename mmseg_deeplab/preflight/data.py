@@ -14,10 +14,14 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from ..datasets import ImageMaskFolder
+from .building import build_part, explained
 from .errors import PreflightError, reason
+from .keys import check_names
+from .kinds import name_of
 
 SAMPLE_SIZE = 64
 SAY_AFTER = 3.0  # seconds of silence
+PREFIXES = {'img_path', 'img_path2', 'seg_map_path', 'depth_map_path'}
 ANYWHERE = 'Point the config at the data with --data-root DIR'
 
 
@@ -27,10 +31,10 @@ def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
     Raises:
         PreflightError: its folder or split file does not exist, or the dataset itself refuses its arguments.
     """
-    kind = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
-    if not (isinstance(kind, type) and issubclass(kind, BaseSegDataset)):
-        return None
     name = f'{split}_dataloader.dataset'
+    kind = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    if kind is not None and not (isinstance(kind, type) and issubclass(kind, BaseSegDataset)):
+        return None
     root = cfg.get('data_root')
     if root and '://' not in root and not Path(root).is_dir():
         raise PreflightError(f"{name}.data_root: folder '{root}' does not exist (from {Path.cwd()}). {ANYWHERE}")
@@ -39,10 +43,8 @@ def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
         path = Path(root or '', ann_file)
         if not path.exists():
             raise PreflightError(f"{name}.ann_file: split file '{path}' does not exist{_beside(path)}. {ANYWHERE}")
-    try:
-        dataset = DATASETS.build({**cfg, 'lazy_init': True, 'pipeline': []})
-    except (ValueError, TypeError, OSError, AssertionError) as error:
-        raise PreflightError(f'{name}: {reason(error)}') from error
+    check_names(set(cfg.get('data_prefix') or {}), PREFIXES, f'{name}.data_prefix', 'data_prefix')
+    dataset = build_part(DATASETS, {**cfg, 'lazy_init': True, 'pipeline': []}, name)
     for key, folder in dataset.data_prefix.items():
         if folder and '://' not in str(folder) and not Path(folder).is_dir():
             beside = _beside(Path(folder))
@@ -65,10 +67,8 @@ def check_pipelines(value: object, path: str) -> None:
                 check_pipelines(child, f'{path}.{key}')
                 continue
             for i, step in enumerate(child or []):
-                try:
-                    Compose([copy.deepcopy(step)])  # as datasets do; TestTimeAug changes its config
-                except Exception as error:  # whatever it is, training would end with it
-                    raise PreflightError(f'{path}.pipeline.{i} ({_name(step)}): {reason(error)}') from error
+                # As datasets do; TestTimeAug changes its config.
+                explained(lambda step=step: Compose([copy.deepcopy(step)]), step, f'{path}.pipeline.{i}')
 
 
 def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool) -> list[dict]:
@@ -224,16 +224,11 @@ def _loading_steps(pipeline: Iterable) -> Iterator[dict]:
         if isinstance(step, (list, tuple)):
             yield from _loading_steps(step)
             continue
-        name = _name(step)
+        name = name_of(step)
         if name.startswith('Load'):
             yield step
         elif name == 'TestTimeAug':
             yield from _loading_steps(step.get('transforms') or [])
-
-
-def _name(step: object) -> str:
-    kind = step.get('type') if isinstance(step, Mapping) else step
-    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
 
 
 def _with_progress(results: Iterable, number: int, total: int, split: str) -> Iterator:

@@ -1,73 +1,71 @@
-"""Checks of the network, built without memory or arithmetic on PyTorch's meta device where that is possible."""
+"""Checks of the network as it is built: its parts, its classes."""
 
 import copy
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
+from mmseg.models import SegDataPreProcessor
+from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import nn
 
-from .errors import PreflightError, reason
+from .building import check_group, explained
+from .errors import PreflightError
+from .keys import check_names
+from .kinds import classes_of, groups
 
+# Groups of a segmentor that it and its heads read themselves; the old name `sampler` is read by none.
+READ_BY = [
+    ('train_cfg', EncoderDecoder, {'num_points', 'oversample_ratio', 'importance_sample_ratio', 'sampler'}),
+    (
+        'test_cfg',
+        EncoderDecoder,
+        {'mode', 'stride', 'crop_size', 'subdivision_steps', 'subdivision_num_points', 'scale_factor'},
+    ),
+]
+PADDING = {'size', 'size_divisor'}
 DEFAULT_SIZE = (513, 513)
 
 
 def build(cfg: Config) -> nn.Module:
-    """Return the segmentor of a config, with shapes but no values unless its constructor computes with values.
+    """Return the segmentor of a config on the CPU, with what its constructor fills in and no pretrained weights.
 
     Raises:
         PreflightError: the config's model can not be built, with the reason that its classes give.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    _check_group(cfg.get('model'), 'model')
+    check_group(cfg.get('model'), 'model')
     given = cfg.model.get('module', cfg.model)
     for key in ('backbone', 'decode_head'):
         if key in given and not isinstance(given[key], list):  # a cascade has a list of heads
-            _check_group(given[key], f'model.{key}')
+            check_group(given[key], f'model.{key}')
     model = copy.deepcopy(given)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    try:
-        try:
-            with torch.device('meta'):
-                return MODELS.build(copy.deepcopy(model))
-        except (NotImplementedError, RuntimeError):  # asks for values, which the meta device has not
-            return MODELS.build(model)
-    except Exception as error:  # whatever it is, the run would end with it
-        raise PreflightError(f'{_place(error, given)} can not be built: {reason(error)}') from error
 
-
-def _check_group(part: object, key: str) -> None:
-    if not (isinstance(part, Mapping) and 'type' in part):
-        raise PreflightError(f'config key {key} is {part!r}, but it needs a group of settings with a type')
+    built = explained(lambda: MODELS.build(model), given, 'model', lambda error: _place(error, given))
+    for argument, kind, names in READ_BY:
+        group = given.get(argument)
+        if isinstance(built, kind) and isinstance(group, Mapping):
+            check_names(set(group), names, f'model.{argument}', argument)
+    preprocessor = given.get('data_preprocessor') or {}
+    if isinstance(built.data_preprocessor, SegDataPreProcessor) and preprocessor.get('test_cfg'):
+        check_names(set(preprocessor['test_cfg']), PADDING, 'model.data_preprocessor.test_cfg', 'test_cfg')
+    return built
 
 
 def _place(error: Exception, model: Mapping) -> str:
     """Return key and class of the innermost part of the network that was being built when an error came."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         part = frame.f_locals.get('self')
-        keys = [key for key, kind in _types(model, 'model') if isinstance(part, nn.Module) and type(part) is kind]
-        if keys:
+        keys = [key for key, group in groups(model, 'model') if type(part) in classes_of(group)]
+        if isinstance(part, nn.Module) and keys:
             return f'{" or ".join(keys)} ({type(part).__name__})'
     return 'model'
-
-
-def _types(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """Yield the key of each dict with a type, and its class."""
-    if isinstance(value, Mapping):
-        if 'type' in value:
-            yield path, MODELS.get(value['type']) if isinstance(value['type'], str) else value['type']
-        value = value.items()
-    elif isinstance(value, (list, tuple)):
-        value = enumerate(value)
-    else:
-        return
-    for key, child in value:
-        yield from _types(child, f'{path}.{key}')
 
 
 def heads(model: nn.Module) -> dict[str, nn.Module]:

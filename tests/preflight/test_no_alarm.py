@@ -1,0 +1,57 @@
+"""No alarm for what is right: the demo, the ready configs, those of MMSegmentation."""
+
+import pytest
+from mmengine.config import Config
+from preflight_helpers import STOCK
+
+from mmseg_deeplab.preflight import check
+from mmseg_deeplab.preflight.data import check_pipelines
+from mmseg_deeplab.preflight.keys import check_keys
+
+
+@pytest.mark.parametrize('mode', ['train', 'test'])
+def test_the_demo_passes(cfg, mode):
+    check(cfg, mode, check_all=True)
+
+
+def test_every_ready_config_passes(repo):
+    """Keys, numbers and pipelines; the data of most are not here."""
+    ready = [path for path in sorted((repo / 'configs').rglob('*.py')) if '_base_' not in path.parts]
+    assert len(ready) > 100
+    for path in ready:
+        config = Config.fromfile(path)
+        check_keys(config)
+        for split in ('train', 'val', 'test'):
+            check_pipelines(config[f'{split}_dataloader'], f'{split}_dataloader')
+        check_pipelines(dict(pipeline=config.tta_pipeline), 'tta')
+
+
+@pytest.mark.parametrize(
+    'stock',
+    [
+        'deeplabv3plus/deeplabv3plus_r50-d8_4xb4-20k_voc12aug-512x512.py',
+        'pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py',
+        'segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py',
+        'point_rend/pointrend_r101_4xb2-80k_cityscapes-512x1024.py',
+        'bisenetv2/bisenetv2_fcn_4xb4-amp-160k_cityscapes-1024x1024.py',
+        'swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py',
+        'cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680.py',  # the old train_cfg.sampler
+        'knet/knet-s3_r50-d8_fcn_8xb2-adamw-80k_ade20k-512x512.py',  # clip_grad
+    ],
+)
+def test_keys_of_stock_configs_pass(stock):
+    check_keys(Config.fromfile(STOCK / stock))
+
+
+def test_a_stock_model_on_generated_data_passes(cfg):
+    cfg.model = Config.fromfile(STOCK / 'deeplabv3plus' / 'deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024.py').model
+    cfg.model.pretrained = None
+    cfg.model.decode_head.num_classes = cfg.model.auxiliary_head.num_classes = 7
+    check(cfg, 'train')
+
+
+def test_stock_loading_transforms_pass(cfg):
+    for split in ('train', 'val'):
+        pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
+        pipeline[1] = dict(type='LoadAnnotations')
+    check(cfg, 'train')
