@@ -20,7 +20,7 @@ from ..engine.hooks import DenseCRFHook
 from ..errors import UserError, UserFileNotFoundError
 from ..evaluation import SegmentationMetric
 from ..models import DeepLab
-from ..preflight import check_options
+from ..preflight import check_custom_hooks, check_options
 
 
 def load_train_config(args: Namespace) -> Config:
@@ -115,11 +115,7 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
             cfg.merge_from_dict(cfg_options)
         except (KeyError, TypeError, IndexError) as error:
             raise UserError(f'--cfg-options do not fit {path}: {error}') from error
-        if isinstance(cfg.get('custom_hooks'), dict):
-            raise UserError(
-                f'--cfg-options custom_hooks.{next(iter(cfg.custom_hooks))}...: {path} has no custom_hooks to change. '
-                f"Add custom_hooks = [dict(type='EMAHook')] or the like to the config file"
-            )
+    check_custom_hooks(cfg)
     return cfg
 
 

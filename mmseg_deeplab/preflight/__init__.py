@@ -92,7 +92,7 @@ def _check_checkpoints(cfg: Config, mode: str) -> None:
             raise PreflightError(f"{key}: checkpoint '{path}' does not exist (from {Path.cwd()})")
 
 
-def _pretrained(value: object, path: str) -> Iterator[tuple[str, str]]:
+def _pretrained(value: object, path: str) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         if name_of(value) in ('Pretrained', 'PretrainedInit'):
             yield f'{path}.checkpoint', value.get('checkpoint')

@@ -14,10 +14,11 @@ from .signatures import parameters
 T = TypeVar('T')
 
 
-def check_group(part: object, key: str) -> None:
-    """Raise PreflightError unless `part` is a group of settings with a type."""
-    if not (isinstance(part, Mapping) and 'type' in part):
-        raise PreflightError(f'config key {key} is {part!r}, but it needs a group of settings with a type')
+def check_group(part: object, key: str) -> Mapping:
+    """Return `part`; raise PreflightError unless it is a group of settings with a type."""
+    if isinstance(part, Mapping) and 'type' in part:
+        return part
+    raise PreflightError(f'config key {key} is {part!r}, but it needs a group of settings with a type')
 
 
 def build_part(registry: Registry, part: object, key: str, **defaults) -> Any:
@@ -26,9 +27,9 @@ def build_part(registry: Registry, part: object, key: str, **defaults) -> Any:
     Raises:
         PreflightError: it can't be built.
     """
-    check_group(part, key)
+    settings: Any = copy.deepcopy(check_group(part, key))
     arguments = dict(default_args=defaults) if defaults else {}
-    return explained(lambda: registry.build(copy.deepcopy(part), **arguments), part, key)
+    return explained(lambda: registry.build(settings, **arguments), part, key)
 
 
 def explained(build: Callable[[], T], config: object, key: str, place: Callable[[Exception], str] | None = None) -> T:

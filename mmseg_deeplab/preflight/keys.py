@@ -1,6 +1,7 @@
 """Checks of the keys and plain values that the runner itself reads: what it would ignore, or fail over late."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 
 from mmengine.config import Config
@@ -53,7 +54,7 @@ BY_PLACE: dict[str, tuple[Callable | None, set[str]]] = {
     'auto_scale_lr': (None, {'enable', 'base_batch_size'}),
 }
 # Numbers that the stack takes as they are and fails over late, or never: their type, and whether 0 is one of them.
-NUMBERS: dict[str, tuple[type, bool]] = {
+NUMBERS: dict[str, tuple[type[float], bool]] = {
     **{f'{split}_dataloader.batch_size': (int, False) for split in ('train', 'val', 'test')},
     **{f'{split}_dataloader.num_workers': (int, True) for split in ('train', 'val', 'test')},
     **{f'train_cfg.{key}': (int, False) for key in ('max_iters', 'max_epochs', 'val_interval')},
@@ -142,9 +143,9 @@ def check_custom_hooks(cfg: Config) -> None:
     hooks = cfg.get('custom_hooks')
     if not isinstance(hooks or [], (list, tuple)):
         raise PreflightError(
-            f'config key custom_hooks is {hooks!r}; it must be a list of hooks, such as custom_hooks = '
-            "[dict(type='EMAHook')] in the config file. (--cfg-options custom_hooks.0.KEY=VALUE changes a hook that "
-            'is in the list; the config has none to change)'
+            f'config key custom_hooks is {hooks!r}; it must be a list of hooks: add custom_hooks = '
+            "[dict(type='EMAHook')] or the like to the config file. (--cfg-options custom_hooks.0.KEY=VALUE changes a "
+            'hook that is in the list; this config has no custom_hooks to change)'
         )
 
 
@@ -183,7 +184,7 @@ def _check_typed(group: Mapping, path: str) -> None:
 def _check_numbers(cfg: Config) -> None:
     for key, (kind, zero) in NUMBERS.items():
         value = value_at(cfg, key)
-        right = isinstance(value, (int, kind)) and not isinstance(value, bool) and (value > 0 or (zero and value == 0))
-        if value is not None and not right:
+        number = value if isinstance(value, (int, kind)) and not isinstance(value, bool) else math.nan
+        if value is not None and not (0 <= number < math.inf and (zero or number)):
             wanted = f'{kind.__name__} {"of 0 or more" if zero else "above 0"}'
             raise PreflightError(f"config key '{key}' is {value!r}, but it needs {wanted}")

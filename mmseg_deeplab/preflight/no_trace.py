@@ -3,7 +3,7 @@
 import logging
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 
 @contextmanager
-def no_trace() -> Iterator[None]:
+def no_trace() -> Generator[None]:
     """Leave the generators of random numbers as they were, and say nothing below an error in the meantime.
 
     What is built here is built once more by the run, which then says the same with the config's logger.

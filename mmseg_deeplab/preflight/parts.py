@@ -85,11 +85,9 @@ def check_hooks(cfg: Config) -> None:
 def _hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if hook is not None:
-            check_group(hook, f'default_hooks.{name}')
-            yield f'default_hooks.{name}', hook
+            yield f'default_hooks.{name}', check_group(hook, f'default_hooks.{name}')
     for i, hook in enumerate(cfg.get('custom_hooks') or []):
-        check_group(hook, f'custom_hooks.{i}')
-        yield f'custom_hooks.{i}', hook
+        yield f'custom_hooks.{i}', check_group(hook, f'custom_hooks.{i}')
 
 
 def check_evaluator(evaluator: object, key: str) -> None:
@@ -104,8 +102,7 @@ def check_evaluator(evaluator: object, key: str) -> None:
     is_list = isinstance(evaluator, (list, tuple))
     for i, metric in enumerate(evaluator if is_list else [evaluator]):
         place = f'{key}.{i}' if is_list else key
-        check_group(metric, place)
-        settings = dict(metric)
+        settings = dict(check_group(metric, place))
         if settings.get('output_dir'):
             settings['output_dir'] = tempfile.gettempdir()
         build_part(METRICS, settings, place)
