@@ -13,4 +13,5 @@ except ImportError as error:
     raise UserImportError(str(error)) from None
 import_stack()
 
-from . import checkpoints, datasets, engine, evaluation, models, visualization  # noqa: E402, F401
+from . import datasets, engine, evaluation, models, visualization  # noqa: E402, F401
+from .checkpoints import initializer, load  # noqa: E402, F401

@@ -19,7 +19,11 @@ ROWS = (
     ('plugin',),
     ('apis', 'cli'),
 )
-PAIRS = {('checkpoints', 'datasets'), ('datasets', 'visualization'), ('visualization', 'evaluation')}
+PAIRS = {
+    *((room, 'checkpoints') for room in ('datasets', 'evaluation', 'visualization')),  # the one atomic write
+    ('datasets', 'visualization'),
+    ('visualization', 'evaluation'),
+}
 # Rooms that are usable alone know nothing but these.
 ALONE = {'crf': {'errors'}, 'models': {'errors'}}
 

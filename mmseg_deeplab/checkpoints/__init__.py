@@ -1,16 +1,23 @@
-"""Safe, strict and explained loading of checkpoints, and converters from other codebases."""
+"""Safe, strict and explained loading of checkpoints, converters from other codebases, and the one atomic write.
 
-from .comparison import CheckpointMismatchError
-from .initializer import StrictPretrained
-from .load import load_file
-from .save import atomic_write, save_file
-from .strict import load_state_dict
+The names below are imported at their first use, so that writing a file (`save`) takes neither MMEngine nor MMSegmentation.
+"""
 
-__all__ = [
-    'CheckpointMismatchError',
-    'StrictPretrained',
-    'atomic_write',
-    'load_file',
-    'load_state_dict',
-    'save_file',
-]
+import importlib
+from typing import Any
+
+_HOMES = {
+    'CheckpointMismatchError': 'comparison',
+    'StrictPretrained': 'initializer',
+    'atomic_write': 'save',
+    'load_file': 'load',
+    'load_state_dict': 'strict',
+    'save_file': 'save',
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'.{_HOMES[name]}', __name__), name)

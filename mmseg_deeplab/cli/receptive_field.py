@@ -8,12 +8,14 @@ that enter them: there the holes can be seen that stacked equal rates leave, and
 """
 
 import argparse
+from pathlib import Path
 
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from ..checkpoints import load_file, load_state_dict
+from ..checkpoints.save import atomic_write
 from ..visualization.receptive_field import format_layers, inspect_fields
 from .configure import load_config
 from .options import CfgOptions
@@ -36,5 +38,6 @@ def main() -> None:
         load_state_dict(model, load_file(args.checkpoint), source=args.checkpoint)
     layers, figure = inspect_fields(model, args.size, bool(args.checkpoint), args.start)
     print(format_layers(layers))
-    figure.savefig(args.out, dpi=150)
+    with atomic_write(args.out) as file:
+        figure.savefig(file, dpi=150, format=Path(args.out).suffix.removeprefix('.') or 'png')
     print(f'\nPicture written to {args.out}')

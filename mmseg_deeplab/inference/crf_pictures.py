@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ..checkpoints.save import atomic_write
 from ..crf import DenseCRF
 from ..errors import UserError, UserFileNotFoundError
 from ..visualization.crf_maps import iteration_figure, label_figure
@@ -70,6 +71,8 @@ def draw_crf(
     folder.mkdir(parents=True, exist_ok=True)
     maps, labels = (folder / f'{Path(image).stem}_{kind}.png' for kind in ('maps', 'labels'))
     shown = [names.index(name) for name in classes] or most
-    iteration_figure(pixels, beliefs, names, shown).savefig(maps, dpi=110)
-    label_figure(pixels, before, after, model.dataset_meta['palette'], mask).savefig(labels, dpi=110)
+    with atomic_write(maps) as file:
+        iteration_figure(pixels, beliefs, names, shown).savefig(file, dpi=110)
+    with atomic_write(labels) as file:
+        label_figure(pixels, before, after, model.dataset_meta['palette'], mask).savefig(file, dpi=110)
     return [maps, labels]

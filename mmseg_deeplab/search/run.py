@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from torch import nn
 
+from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..inference.refine import crf_input, keep_logits
 from ..visualization.crf_maps import surface_figure
@@ -90,8 +91,10 @@ def search_crf(
         search.progress = progress('held-out images')
         check = tuple(search.scores([None, best], others)) if others else None
     preset, figure = folder / 'preset.py', folder / 'surface.png'
-    preset.write_text(_preset(source, scores[0], without, check, images, {**fixed, **best}))
-    surface_figure([(score.candidate, score.miou) for score in scores], without.miou).savefig(figure, dpi=110)
+    with atomic_write(preset) as file:
+        file.write(_preset(source, scores[0], without, check, images, {**fixed, **best}).encode())
+    with atomic_write(figure) as file:
+        surface_figure([(score.candidate, score.miou) for score in scores], without.miou).savefig(file, dpi=110)
     return Report(scores, without, check, preset, figure)
 
 
@@ -128,7 +131,8 @@ def predict_cases(
             f'{folder} holds predictions of another network, dataset or of other settings ({note.read_text()}; now '
             f'{origin}): delete {folder.parent}, or give this search another folder'
         )
-    note.write_text(origin)
+    with atomic_write(note) as file:
+        file.write(origin.encode())
     paths = [folder / f'{index:06d}.npz' for index in order]
     model.eval()
     for done, (index, path) in enumerate(zip(order, paths, strict=True), 1):

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..checkpoints.save import atomic_write
 from ..crf import DenseCRF
 from ..crf.pool import start_worker
 from ..errors import UserError
@@ -51,10 +52,8 @@ def save_case(path: Path, image: np.ndarray, logits: torch.Tensor, truth: np.nda
     half precision: most of them are the clip value, and the file is a tenth of the logits' size or less.
     """
     log_p = logits.detach().float().cpu().log_softmax(0).clamp(np.log(CLIP)).half().numpy()
-    unfinished = path.with_name(f'.{path.name}.tmp')
-    with unfinished.open('wb') as file:
+    with atomic_write(path) as file:
         np.savez_compressed(file, image=image, log_p=log_p, truth=truth)
-    os.replace(unfinished, path)
 
 
 def load_case(path: Path) -> Case:
@@ -172,7 +171,8 @@ class Search:
 
     def _read_state(self, setup: dict) -> None:
         if not self._state.exists():
-            self._state.write_text(json.dumps(setup) + '\n')
+            with atomic_write(self._state) as file:
+                file.write(f'{json.dumps(setup)}\n'.encode())
             return
         first, *lines = self._state.read_text().splitlines(keepends=True)
         if json.loads(first) != setup:
