@@ -16,6 +16,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmseg_deeplab', 'mmseg_deeplab.*']),
+    package_data={'mmseg_deeplab.visualization': ['*.html']},
     entry_points={'console_scripts': ['deeplab = mmseg_deeplab.cli:main']},
     install_requires=[
         'torch>=2.6',
@@ -25,6 +26,9 @@ setup(
         'matplotlib',
         'scipy',
         'safetensors',
+        'jinja2',
+        'prettytable',
+        'rich',
         # MMSegmentation imports these two and does not declare them.
         'ftfy',
         'regex',

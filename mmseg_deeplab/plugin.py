@@ -13,5 +13,6 @@ except ImportError as error:
     raise UserImportError(str(error)) from None
 import_stack()
 
-from . import datasets, engine, evaluation, models, visualization  # noqa: E402, F401
+from . import datasets, engine, models  # noqa: E402, F401
 from .checkpoints import initializer, load  # noqa: E402, F401
+from .evaluation import metric, trimap  # noqa: E402, F401

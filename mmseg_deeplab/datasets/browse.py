@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
+from ..progress import progress
 from ..visualization import colorize, overlay
-from ..visualization.panels import compose
+from ..visualization.panels import Legend, compose
 
 
 def browse(cfg: Config, out_dir: str | Path, split: str = 'train', count: int = 16, seed: int = 0) -> str:
@@ -61,27 +61,26 @@ def _draw(samples: Iterator, metainfo: dict, total: int, out_dir: Path) -> str:
     classes, palette = metainfo['classes'], metainfo['palette']
     out_dir.mkdir(parents=True, exist_ok=True)
     pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    bar = ProgressBar(total)
-    for number, (name, image, labels) in enumerate(samples):
-        counts = np.bincount(labels.ravel(), minlength=256)
-        pixels += counts
-        images += counts > 0
-        legend = [
-            (f'{classes[i]} {counts[i] / labels.size:.1%}', tuple(palette[i]))
-            for i in np.flatnonzero(counts[: len(classes)])
-        ]
-        if counts[255]:
-            legend.append((f'void {counts[255] / labels.size:.1%}', None))
-        height, width = labels.shape
-        canvas = np.zeros((*image.shape[:2], 3), np.uint8)  # test images are padded for the network, labels are not
-        canvas[:height, :width] = colorize(labels, palette)
-        mixed = image.copy()
-        mixed[:height, :width] = overlay(image[:height, :width], labels, palette)
-        panels = [(f'{name}  {image.shape[1]} x {image.shape[0]}', image), ('labels', canvas), ('both', mixed)]
-        with atomic_write(out_dir / f'{number:03d}_{name}.png') as file:
-            compose(panels, legend).save(file, format='PNG')
-        bar.update()
-    print()
+    with progress('drawing', total) as advance:
+        for number, (name, image, labels) in enumerate(samples):
+            counts = np.bincount(labels.ravel(), minlength=256)
+            pixels += counts
+            images += counts > 0
+            legend: Legend = [
+                (f'{classes[i]} {counts[i] / labels.size:.1%}', tuple(palette[i]))
+                for i in np.flatnonzero(counts[: len(classes)])
+            ]
+            if counts[255]:
+                legend.append((f'void {counts[255] / labels.size:.1%}', None))
+            height, width = labels.shape
+            canvas = np.zeros((*image.shape[:2], 3), np.uint8)  # test images are padded for the network, labels are not
+            canvas[:height, :width] = colorize(labels, palette)
+            mixed = image.copy()
+            mixed[:height, :width] = overlay(image[:height, :width], labels, palette)
+            panels = [(f'{name}  {image.shape[1]} x {image.shape[0]}', image), ('labels', canvas), ('both', mixed)]
+            with atomic_write(out_dir / f'{number:03d}_{name}.png') as file:
+                compose(panels, legend).save(file, format='PNG')
+            advance(1)
     width = max(len(name) for name in [*classes, 'class'])
     rows = [f'{"class":{width}}   pixels  images']
     share = pixels / max(1, pixels.sum())

@@ -11,11 +11,11 @@ import numpy as np
 import torch.utils.data
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from mmengine.utils import ProgressBar
 from mmseg.registry import DATASETS
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
+from ..progress import progress
 from .transforms import LoadLabels
 
 
@@ -83,13 +83,12 @@ def class_presence(dataset: BaseDataset) -> np.ndarray:
     except (OSError, ValueError):  # there is none, or it cannot be read
         pass
     load = LoadLabels(num_classes=255)
-    bar = ProgressBar(len(items))
     presence = np.zeros((len(items), 256), bool)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    workers = min(8, os.cpu_count() or 1)
+    with progress('finding classes in masks', len(items)) as advance, ThreadPoolExecutor(workers) as pool:
         for index, item in enumerate(pool.map(load, items)):
             presence[index, np.unique(item['gt_seg_map'])] = True
-            bar.update()
-    print()
+            advance(1)
     try:
         with atomic_write(cache) as file:
             np.save(file, np.packbits(presence, axis=1))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import cv2
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmcv.transforms.utils import cache_randomness
@@ -11,6 +10,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
 from ..errors import UserError
+from .images import decode_image
 from .masks import read_bytes, read_colour_mask, read_mask
 
 
@@ -27,7 +27,8 @@ class LoadImage(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         path = results['img_path']
         try:
-            image = self._decode(path, read_bytes(path, 'image', self.backend_args))
+            content = read_bytes(path, 'image', self.backend_args)
+            image = decode_image(content, path, self.color_type, self.imdecode_backend)
         except (OSError, ValueError):
             if self.ignore_empty:
                 return None
@@ -36,22 +37,6 @@ class LoadImage(LoadImageFromFile):
             image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
-
-    def _decode(self, path: str, content: bytes) -> np.ndarray:
-        if (self.color_type, self.imdecode_backend) == ('color', 'cv2'):
-            flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-            image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-        else:
-            image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
-        if image is None:
-            raise UserError(f'image {path} cannot be read: the file is damaged or not an image')
-        if image.dtype != np.uint8 and self.color_type == 'color':
-            raise UserError(
-                f'image {path} cannot be read: it has {image.dtype} pixels, 8 bits are needed; '
-                'convert it with the contrast stretch that suits it, '
-                "for example PIL.Image.fromarray(np.clip(image / image.max() * 255, 0, 255).astype('uint8'))"
-            )
-        return image
 
 
 @TRANSFORMS.register_module()

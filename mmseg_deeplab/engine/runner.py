@@ -1,10 +1,13 @@
 """MMEngine's Runner with a console that a person can read and with distributed runs on the CPU."""
 
+import io
 import logging
+import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from typing import Any
 
 import torch
 import torch.distributed
@@ -14,13 +17,26 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 from torch import nn
+from torch.utils.data import DataLoader
 
+from ..progress import progress
 from ..upstream import set_timestamp
-from .summary import summarize
+from .describe import summarize
+from .hooks.progress import ProgressHook
 
 # Warnings of MMEngine about its own CheckpointHook, whatever the config.
 STALE_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
-_runs_begun = Counter()  # by the second
+_runs_begun: Counter[str] = Counter()  # by the second
+
+
+class _Stdout(io.TextIOBase):
+    """Writes to what sys.stdout is at that time: a progress bar takes its place, to keep printed lines above itself."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -32,7 +48,8 @@ class DeepLabRunner(Runner):
     """Runner whose console begins with a summary of the run.
 
     What MMEngine prints first (environment, the whole config, hook lists, a line for every parameter and how it was
-    initialised) goes to the log file only; warnings are always shown.
+    initialised) goes to the log file only; warnings are always shown. What takes seconds without a line of the log
+    shows that it runs, see `mmseg_deeplab.progress`.
 
     On the CPU `--launcher pytorch` runs with gloo, where MMEngine calls CUDA whatever the backend: SyncBN becomes BN
     and the model is wrapped without device ids.
@@ -63,12 +80,13 @@ class DeepLabRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Build the logger; its console stays silent until the summary."""
+        """Build the logger; its console takes warnings only until the summary."""
         logger = super().build_logger(*args, **kwargs)
-        self._console = [h for h in logger.handlers if type(h) is logging.StreamHandler]
+        self._console: list[Any] = [h for h in logger.handlers if type(h) is logging.StreamHandler]
         self._console_levels = [handler.level for handler in self._console]
         for handler in self._console:
             handler.addFilter(_is_news)
+            handler.setStream(_Stdout())
         self._mute()
         return logger
 
@@ -82,6 +100,39 @@ class DeepLabRunner(Runner):
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'The draw is False')
             super().register_hooks(default_hooks, custom_hooks)
+        self._progress = ProgressHook()
+        self.register_hook(self._progress)
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Build the model."""
+        with progress('building the model'):
+            return super().build_model(model)
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Build a data loader and open its dataset."""
+        with progress('opening the dataset'):
+            return Runner.build_dataloader(*args, **kwargs)
+
+    def load_or_resume(self) -> None:
+        """Load the weights or the whole state that the config names, if any."""
+        with progress('loading the checkpoint'):
+            super().load_or_resume()
+
+    def train(self) -> nn.Module:
+        """Train."""
+        with closing(self._progress):
+            return super().train()
+
+    def val(self) -> dict:
+        """Validate."""
+        with closing(self._progress):
+            return super().val()
+
+    def test(self) -> dict:
+        """Test."""
+        with closing(self._progress):
+            return super().test()
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call all hooks; before the first ones of a run, print the summary."""
@@ -91,11 +142,11 @@ class DeepLabRunner(Runner):
         super().call_hook(fn_name, **kwargs)
 
     def _init_model_weights(self) -> None:
-        with self._muted():
+        with self._muted(), progress('initialising the weights'):
             super()._init_model_weights()
 
     @contextmanager
-    def _muted(self) -> Iterator[None]:
+    def _muted(self) -> Generator[None]:
         self._mute()
         try:
             yield

@@ -1,12 +1,14 @@
 """The confusion matrix and every score that follows from it. Needs numpy only."""
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from ..errors import UserError
 
 SCORE_NAMES = ('aAcc', 'mIoU', 'mAcc', 'mDice', 'FWIoU')  # MMSegmentation's
+MAX_LABEL = 65535  # of a mask of 16 bits; larger ones are refused before they are counted
 
 
 def confusion_matrix(
@@ -39,16 +41,15 @@ def confusion_matrix(
             f'the model predicts class {low if low < 0 else high} but the dataset has {num_classes} classes '
             f'(0..{num_classes - 1}); set num_classes of the decode head to {num_classes}'
         )
+    if int(truth.min()) < 0 or int(truth.max()) > max(MAX_LABEL, ignore_index):
+        _raise_bad_labels(truth, num_classes, ignore_index)
+    # One pass without masks: label ids beyond the classes fall into rows of their own behind the matrix.
     index = np.multiply(truth, num_classes, dtype=np.int64)
     index += prediction
-    if index.min() < 0:
-        _raise_bad_labels(np.unique(truth[truth < 0]), num_classes, ignore_index)
-    # One pass without masks: label ids beyond the classes fall into rows of their own behind the matrix.
     counts = np.bincount(index.ravel(), minlength=num_classes**2)
     counts[ignore_index * num_classes : (ignore_index + 1) * num_classes] = 0
-    beyond = np.flatnonzero(counts[num_classes**2 :])
-    if beyond.size:
-        _raise_bad_labels(np.unique(beyond // num_classes + num_classes), num_classes, ignore_index)
+    if counts[num_classes**2 :].any():
+        _raise_bad_labels(truth, num_classes, ignore_index)
     return counts[: num_classes**2].reshape(num_classes, num_classes)
 
 
@@ -67,19 +68,42 @@ class Scores:
     fw_iou: float
 
     @classmethod
-    def of(cls, matrix: np.ndarray) -> 'Scores':
-        """Scores of a (C, C) confusion matrix (row = truth, column = prediction)."""
+    def of(cls, matrix: np.ndarray, among: np.ndarray | None = None) -> 'Scores':
+        """Scores of a (C, C) confusion matrix (row = truth, column = prediction).
+
+        Means of two predictions compare only over the same classes: one that is predicted without being in the truth
+        counts with 0 where it is predicted, and not at all where it is not. For such a comparison both are judged
+        among the same classes, for example `Scores.of(before, among=after.counted)`.
+
+        Args:
+            among: (C,) bool, the classes to judge, in place of those that occur in this matrix. All others are nan. Of
+                these, IoU and Dice are 0 where they neither occur in the truth nor are predicted.
+        """
         hit = np.diagonal(matrix).astype(np.float64)
         truth, predicted = matrix.sum(1), matrix.sum(0)
         with np.errstate(divide='ignore', invalid='ignore'):
-            iou = hit / (truth + predicted - hit)
+            iou, acc, dice = hit / (truth + predicted - hit), hit / truth, 2 * hit / (truth + predicted)
             # Frequency weighted: classes weigh as many pixels as they have, so absent ones (nan) weigh nothing.
             fw_iou = np.nansum(truth * iou) / truth.sum()
-            return cls(iou, hit / truth, 2 * hit / (truth + predicted), hit.sum() / truth.sum(), fw_iou)
+            pixel_acc = hit.sum() / truth.sum()
+        if among is not None:
+            iou, dice = (np.where(among, np.nan_to_num(values), np.nan) for values in (iou, dice))
+            acc = np.where(among, acc, np.nan)
+        return cls(iou, acc, dice, float(pixel_acc), float(fw_iou))
+
+    @property
+    def counted(self) -> np.ndarray:
+        """(C,) bool: the classes that the mean IoU is over."""
+        return ~np.isnan(self.iou)
+
+    @property
+    def miou(self) -> float:
+        """The mean IoU, 0..1; nan if there is no pixel to judge by."""
+        return nanmean(self.iou)
 
     def percent(self) -> dict[str, float]:
         """The means in percent, rounded to two digits, by `SCORE_NAMES`."""
-        values = (self.pixel_acc, nanmean(self.iou), nanmean(self.acc), nanmean(self.dice), self.fw_iou)
+        values = (self.pixel_acc, self.miou, nanmean(self.acc), nanmean(self.dice), self.fw_iou)
         return {name: round(float(value) * 100, 2) for name, value in zip(SCORE_NAMES, values, strict=True)}
 
 
@@ -93,8 +117,10 @@ def _size(array: np.ndarray) -> str:
     return ' x '.join(str(side) for side in array.shape[::-1])
 
 
-def _raise_bad_labels(values: np.ndarray, num_classes: int, ignore_index: int) -> None:
+def _raise_bad_labels(truth: np.ndarray, num_classes: int, ignore_index: int) -> NoReturn:
+    labels = np.unique(truth)
+    bad = labels[((labels < 0) | (labels >= num_classes)) & (labels != ignore_index)]
     raise UserError(
-        f'label ids {values[:10].tolist()} are neither a class (0..{num_classes - 1}) nor the '
+        f'label ids {bad[:10].tolist()} are neither a class (0..{num_classes - 1}) nor the '
         f'ignore_index {ignore_index}; correct the mask, the dataset (classes, reduce_zero_label) or ignore_index'
     )

@@ -1,5 +1,6 @@
 """SegmentationMetric: every score of a segmentation in one table, exact, with and without the dense CRF."""
 
+import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -32,23 +33,67 @@ class ImageResult:
     pixel_acc: float  # 0..1
 
     @classmethod
-    def of(cls, img_path: str, matrix: np.ndarray) -> 'ImageResult':
-        """The result of one image from its (C, C) confusion matrix."""
-        scores = Scores.of(matrix)
+    def of(cls, img_path: str, matrix: np.ndarray, among: np.ndarray | None = None) -> 'ImageResult':
+        """The result of one image from its (C, C) confusion matrix; `among` as in `Scores.of`."""
+        scores = Scores.of(matrix, among)
         cells = np.flatnonzero(matrix)
-        return cls(img_path, cells, matrix.ravel()[cells], nanmean(scores.iou), float(scores.pixel_acc))
+        return cls(img_path, cells, matrix.ravel()[cells], scores.miou, scores.pixel_acc)
+
+
+class LabelMapMetric(BaseMetric):
+    """What metrics that compare label maps share: the classes, the void label, the check of each pair of maps.
+
+    Args:
+        ignore_index: label of the pixels that do not count.
+        collect_device, prefix, collect_dir: as in mmengine.evaluator.BaseMetric.
+    """
+
+    def __init__(
+        self,
+        ignore_index: int = 255,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        collect_dir: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        if ignore_index < 0:
+            raise UserError(f'ignore_index={ignore_index}: must be 0 or more; VOC and MMSegmentation use 255')
+        self.ignore_index = ignore_index
+        self.classes: list[str] = []
+        self.palette: list[Sequence[int]] = []
+
+    @BaseMetric.dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        """Set by the loop before the first batch."""
+        self._dataset_meta = meta
+        self.classes = list(meta['classes'])
+        self.palette = list(meta.get('palette') or [])
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Called when the classes are known."""
+
+    def count(self, sample: dict, prediction: np.ndarray) -> np.ndarray:
+        """The (C, C) confusion matrix of a sample's truth and a prediction; errors name the sample's file."""
+        truth = label_map(sample, 'gt_sem_seg')
+        try:
+            return confusion_matrix(truth, prediction, len(self.classes), self.ignore_index)
+        except UserError as error:
+            raise UserError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
 
 
 @METRICS.register_module()
-class SegmentationMetric(BaseMetric):
+class SegmentationMetric(LabelMapMetric):
     """Pixel accuracy, IoU, class accuracy, Dice and frequency-weighted IoU from an int64 confusion matrix.
 
     Returns aAcc, mIoU, mAcc, mDice and FWIoU in percent, the same numbers as MMSegmentation's IoUMetric (whose float32
     sums round beyond 2**24 pixels a class). Where a sample also holds `pred_sem_seg_before_crf` (DenseCRFHook), the
-    unrefined scores are returned too, as `before_crf/mIoU` and so on.
+    unrefined scores are returned too, as `before_crf/mIoU` and so on, over the same classes as the refined ones: those
+    in the truth or in the refined prediction. Classes that leave the means so are named in the log.
 
     After `evaluate`, on the main process: `confusion` and `confusion_before_crf` ((C, C) int64, row = truth; None if
-    there is none) and `images` (a list of ImageResult in dataset order), `images_before_crf`.
+    there is none), `scores` and `scores_before_crf` of them, `only_before_crf` (names of the classes that leave the
+    means), `images` (a list of ImageResult in dataset order), `images_before_crf`.
 
     Args:
         ignore_index: label of the pixels that do not count.
@@ -75,12 +120,9 @@ class SegmentationMetric(BaseMetric):
         collect_dir: str | None = None,
         image_root: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
-        if ignore_index < 0:
-            raise UserError(f'ignore_index={ignore_index}: must be 0 or more; VOC and MMSegmentation use 255')
+        super().__init__(ignore_index, collect_device, prefix, collect_dir)
         if format_only and not output_dir:
             raise UserError('format_only=True saves predictions and needs output_dir, the folder to save them to')
-        self.ignore_index = ignore_index
         self.class_subset = class_subset or ()
         self.subset_indices: list[int] = []
         self.output_dir = Path(output_dir) if output_dir else None
@@ -88,8 +130,12 @@ class SegmentationMetric(BaseMetric):
         self.format_only = format_only
         self.confusion: np.ndarray | None = None
         self.confusion_before_crf: np.ndarray | None = None
+        self.scores: Scores | None = None
+        self.scores_before_crf: Scores | None = None
+        self.only_before_crf: list[str] = []
         self.images: list[ImageResult] = []
         self.images_before_crf: list[ImageResult] = []
+        self._saved: dict[Path, str] = {}
         if self.output_dir and is_main_process():
             self.output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -99,52 +145,57 @@ class SegmentationMetric(BaseMetric):
         return [*SCORE_NAMES, *(['mIoU_subset'] if self.class_subset else [])]
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the pixels of each sample; `results` gets one (ImageResult, ImageResult before CRF or None) each."""
+        """Count the pixels of each sample; `results` gets one (ImageResult, ImageResult before CRF or None) each.
+
+        With format_only these are None, and the results only count the files.
+        """
         for sample in data_samples:
             prediction = label_map(sample, 'pred_sem_seg')
-            if not self.format_only:
-                after = self._count(sample, prediction)
-                before = self._count(sample, label_map(sample, BEFORE_CRF)) if BEFORE_CRF in sample else None
-                self.results.append((after, before))
             if self.output_dir:
-                self._save(sample, prediction)
+                self._save(self.output_dir, sample, prediction)
+            self.results.append(None if self.format_only else self._results_of(sample, prediction))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Sum the images, log the table, return the means in percent."""
         if self.format_only:
-            print_log(f'predictions saved to {self.output_dir.resolve()}', logger='current')
+            print_log(f'{len(results)} predictions saved to {self.output_dir}', logger='current')
             return {}
         self.images = [after for after, _ in results]
         self.images_before_crf = [before for _, before in results if before]
         self.confusion = self._sum(self.images)
-        scores = Scores.of(self.confusion)
-        metrics = self._means(scores)
-        before = None
-        self.confusion_before_crf = None
+        self.scores = Scores.of(self.confusion)
+        metrics = self._means(self.scores)
+        self.confusion_before_crf = self.scores_before_crf = None
+        self.only_before_crf = []
         if self.images_before_crf:
             self.confusion_before_crf = self._sum(self.images_before_crf)
-            before = Scores.of(self.confusion_before_crf)
-            metrics.update({f'before_crf/{name}': value for name, value in self._means(before).items()})
-        table = class_table(self.dataset_meta['classes'], scores, before)
-        MMLogger.get_current_instance().info(f'per-class results (percent) of {len(results)} images:\n{table}')
+            self.scores_before_crf = Scores.of(self.confusion_before_crf, among=self.scores.counted)
+            left_out = Scores.of(self.confusion_before_crf).counted & ~self.scores.counted
+            self.only_before_crf = [self.classes[k] for k in np.flatnonzero(left_out)]
+            metrics |= {f'before_crf/{name}': value for name, value in self._means(self.scores_before_crf).items()}
+        text = class_table(self.classes, self.scores, self.scores_before_crf)
+        if self.only_before_crf:
+            text += f'\npredicted before the CRF only, and no part of the means: {", ".join(self.only_before_crf)}'
+        MMLogger.get_current_instance().info(f'per-class results (percent) of {len(results)} images:\n{text}')
         return metrics
 
-    @BaseMetric.dataset_meta.setter
-    def dataset_meta(self, meta: dict) -> None:
-        """Set by the loop before the first batch, so that a wrong class_subset stops here and not after the test."""
-        self._dataset_meta = meta
-        classes = list(meta['classes'])
-        if self.output_dir and len(classes) > 255:
+    def _check_classes(self) -> None:
+        """A wrong class_subset stops here and not after the test."""
+        if self.output_dir and len(self.classes) > 255:
             raise UserError(
                 f'output_dir={str(self.output_dir)!r}: predictions are saved with 8 bits, which hold at most 255 '
-                f'classes, but the dataset has {len(classes)}; leave output_dir out'
+                f'classes, but the dataset has {len(self.classes)}; leave output_dir out'
             )
-        self.subset_indices = []
-        for entry in self.class_subset:
-            index = classes.index(entry) if entry in classes else entry
-            if not isinstance(index, Integral) or not 0 <= index < len(classes):
-                raise UserError(f'class_subset={entry!r}: neither an index 0..{len(classes) - 1} nor one of {classes}')
-            self.subset_indices.append(index)
+        self.subset_indices = [self._index_of(entry) for entry in self.class_subset]
+
+    def _index_of(self, entry: int | str) -> int:
+        if entry in self.classes:
+            return self.classes.index(entry)
+        if isinstance(entry, Integral) and 0 <= int(entry) < len(self.classes):
+            return int(entry)
+        raise UserError(
+            f'class_subset={entry!r}: neither an index 0..{len(self.classes) - 1} nor one of {self.classes}'
+        )
 
     def _means(self, scores: Scores) -> dict[str, float]:
         metrics = scores.percent()
@@ -152,41 +203,47 @@ class SegmentationMetric(BaseMetric):
             metrics['mIoU_subset'] = round(nanmean(scores.iou[self.subset_indices]) * 100, 2)
         return metrics
 
-    def _count(self, sample: dict, prediction: np.ndarray) -> ImageResult:
-        truth = label_map(sample, 'gt_sem_seg')
-        try:
-            matrix = confusion_matrix(truth, prediction, len(self.dataset_meta['classes']), self.ignore_index)
-        except ValueError as error:
-            raise UserError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
-        return ImageResult.of(str(sample.get('img_path')), matrix)
+    def _results_of(self, sample: dict, prediction: np.ndarray) -> tuple[ImageResult, ImageResult | None]:
+        img_path = str(sample.get('img_path'))
+        matrix = self.count(sample, prediction)
+        before = None
+        if BEFORE_CRF in sample:
+            unrefined = self.count(sample, label_map(sample, BEFORE_CRF))
+            before = ImageResult.of(img_path, unrefined, among=Scores.of(matrix).counted)
+        return ImageResult.of(img_path, matrix), before
 
     def _sum(self, images: list[ImageResult]) -> np.ndarray:
-        num_classes = len(self.dataset_meta['classes'])
-        matrix = np.zeros(num_classes**2, np.int64)
+        matrix = np.zeros(len(self.classes) ** 2, np.int64)
         for image in images:
             matrix[image.cells] += image.counts
-        return matrix.reshape(num_classes, num_classes)
+        return matrix.reshape(len(self.classes), len(self.classes))
 
-    def _save(self, sample: dict, prediction: np.ndarray) -> None:
+    def _save(self, folder: Path, sample: dict, prediction: np.ndarray) -> None:
         # Label 0 of the files is the class that reduce_zero_label took away (ADE20K's submission format).
         offset = int(bool(sample.get('reduce_zero_label', False)))
         picture = Image.fromarray((prediction + offset).astype(np.uint8), mode='L')
-        palette = self.dataset_meta.get('palette')
-        if palette:
-            picture.putpalette(np.array([(0, 0, 0)] * offset + [tuple(c) for c in palette], np.uint8).tobytes())
+        if self.palette:
+            colors = [(0, 0, 0)] * offset + [tuple(color) for color in self.palette]
+            picture.putpalette(np.array(colors, np.uint8).tobytes())
         image = Path(sample['img_path'])
-        folder = self.output_dir
         if self.image_root and image.is_relative_to(self.image_root):
             folder = folder / image.relative_to(self.image_root).parent
-        with atomic_write(folder / f'{image.stem}.png') as file:
+        path = folder / f'{image.stem}.png'
+        other = self._saved.setdefault(path, str(image))
+        if other != str(image):
+            raise UserError(
+                f'the predictions of {other} and {image} would both be saved as {path}: set image_root of the '
+                f'SegmentationMetric to {os.path.commonpath([other, image])}, so that they keep their subfolders'
+            )
+        with atomic_write(path) as file:
             picture.save(file, format='PNG')
 
 
 def label_map(sample: dict, key: str) -> np.ndarray:
-    """The (H, W) label map that a data sample (as a dict) holds under `key`, on the CPU.
+    """The (H, W) label map, integers, that a data sample (as a dict) holds under `key`, on the CPU.
 
     Raises:
-        ValueError: the sample holds none.
+        UserError: the sample holds none, or one with fractions.
     """
     if key not in sample:
         raise UserError(
@@ -194,8 +251,16 @@ def label_map(sample: dict, key: str) -> np.ndarray:
             "SegmentationMetric(format_only=True, output_dir='...'), else add LoadLabels to the test pipeline"
         )
     labels = sample[key]['data'].squeeze(0).cpu().numpy()
+    if labels.dtype.kind != 'f':
+        return labels
     # MMSegmentation thresholds a single channel to zeros and ones of type float.
-    return labels.astype(np.uint8) if labels.dtype.kind == 'f' else labels
+    whole = np.isfinite(labels) & (labels == np.rint(labels))
+    if not whole.all():
+        raise UserError(
+            f'{sample.get("seg_map_path") or sample.get("img_path")}: {key} holds '
+            f'{np.unique(labels[~whole])[:10].tolist()}; labels are whole numbers'
+        )
+    return labels.astype(np.int64)
 
 
 def class_table(classes: Sequence[str], scores: Scores, before: Scores | None = None) -> str:

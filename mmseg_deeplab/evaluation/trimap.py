@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmseg.registry import METRICS
 from prettytable import PrettyTable
 
 from ..errors import UserError
-from .confusion import confusion_matrix
-from .metric import BEFORE_CRF, label_map
+from .metric import BEFORE_CRF, LabelMapMetric, label_map
 
 MAX_WIDTH = 40  # the papers' figures end here
 LOGGED_WIDTHS = (1, 2, 5, 10, 20, 40)
@@ -59,11 +57,12 @@ class TrimapCurve:
 
 
 @METRICS.register_module()
-class TrimapMetric(BaseMetric):
+class TrimapMetric(LabelMapMetric):
     """Mean IoU and pixel accuracy inside trimaps of 1 to `max_width` pixels (see the module's text).
 
     Returns `trimap/mIoU_Wpx` in percent for the widths 1, 2, 5, 10, 20, 40; where samples hold the map before the CRF,
-    also `trimap/before_crf/mIoU_Wpx`. The logged table has the accuracies too. After `evaluate`, on the main process,
+    also `trimap/before_crf/mIoU_Wpx`, over the same classes at each width: those that the refined map's score is over.
+    The logged table has the accuracies too. After `evaluate`, on the main process,
     `curve` and `curve_before_crf` (None without CRF) hold both scores for every width.
 
     Args:
@@ -82,11 +81,10 @@ class TrimapMetric(BaseMetric):
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        super().__init__(ignore_index, collect_device, prefix, collect_dir)
         if max_width < 1:
             raise UserError(f'max_width={max_width}: a trimap is at least 1 pixel wide; the papers go to {MAX_WIDTH}')
         self.max_width = max_width
-        self.ignore_index = ignore_index
         self.curve: TrimapCurve | None = None
         self.curve_before_crf: TrimapCurve | None = None
 
@@ -99,8 +97,10 @@ class TrimapMetric(BaseMetric):
         """`results` gets one (cells, counts) per map and sample: the non-zero entries of `_count`'s histogram."""
         for sample in data_samples:
             truth = label_map(sample, 'gt_sem_seg')
-            predictions = [label_map(sample, key) for key in ('pred_sem_seg', BEFORE_CRF) if key in sample]
-            self._check(sample, truth, predictions)
+            keys = ('pred_sem_seg', BEFORE_CRF) if BEFORE_CRF in sample else ('pred_sem_seg',)
+            predictions = [label_map(sample, key) for key in keys]
+            for prediction in predictions:
+                self.count(sample, prediction)  # checks both; a label beyond the classes would be counted elsewhere
             width = trimap_width(truth, self.ignore_index)
             near = np.flatnonzero((width > 0) & (width <= self.max_width))
             width, truth = width.ravel()[near] - 1, truth.ravel()[near]
@@ -108,7 +108,10 @@ class TrimapMetric(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Sum the images, log a short table, return the scores at the logged widths."""
-        self.curve, self.curve_before_crf = (self._curve([r[i] for r in results if len(r) > i]) for i in (0, 1))
+        hit, union, truth = self._totals([maps[0] for maps in results])
+        self.curve = _curve(hit, union, truth, among=union > 0)
+        before = [maps[1] for maps in results if len(maps) > 1]
+        self.curve_before_crf = _curve(*self._totals(before), among=union > 0) if before else None
         widths = [width for width in LOGGED_WIDTHS if width <= self.max_width]
         table = PrettyTable(['Trimap width', *(f'{width} px' for width in widths)], align='r')
         metrics = {}
@@ -121,16 +124,9 @@ class TrimapMetric(BaseMetric):
         MMLogger.get_current_instance().info(f'trimap scores (percent):\n{table.get_string()}')
         return metrics
 
-    def _check(self, sample: dict, truth: np.ndarray, predictions: Sequence[np.ndarray]) -> None:
-        for prediction in predictions:
-            try:  # counting checks sizes and labels; a label beyond the classes would fall into the next width here
-                confusion_matrix(truth, prediction, len(self.dataset_meta['classes']), self.ignore_index)
-            except ValueError as error:
-                raise UserError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
-
     def _count(self, width: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Non-zero cells of the (3, max_width, C) histogram of the pixels hit, true and predicted, by width."""
-        num_classes = len(self.dataset_meta['classes'])
+        num_classes = len(self.classes)
         size = self.max_width * num_classes
         true_cell = width * num_classes + truth
         predicted_cell = width * num_classes + prediction
@@ -139,16 +135,18 @@ class TrimapMetric(BaseMetric):
         cells = np.flatnonzero(counts)
         return cells, counts[cells]
 
-    def _curve(self, images: list[tuple[np.ndarray, np.ndarray]]) -> TrimapCurve | None:
-        if not images:
-            return None
-        total = np.zeros(3 * self.max_width * len(self.dataset_meta['classes']), np.int64)
+    def _totals(self, images: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(max_width, C) pixels of each trimap that are hit, that are true or predicted, that are true."""
+        total = np.zeros(3 * self.max_width * len(self.classes), np.int64)
         for cells, counts in images:
             total[cells] += counts
         # A trimap holds every narrower one.
         hit, truth, predicted = total.reshape(3, self.max_width, -1).cumsum(axis=1)
-        with np.errstate(invalid='ignore'):
-            iou = hit / (truth + predicted - hit)
-            known = ~np.isnan(iou)
-            miou = np.where(known, iou, 0).sum(1) / known.sum(1)
-            return TrimapCurve(100 * miou, 100 * hit.sum(1) / truth.sum(1))
+        return hit, truth + predicted - hit, truth
+
+
+def _curve(hit: np.ndarray, union: np.ndarray, truth: np.ndarray, among: np.ndarray) -> TrimapCurve:
+    """Scores of the (max_width, C) pixels of `_totals`; `among` says which classes the mean at each width is over."""
+    iou = np.where(among, hit / np.maximum(union, 1), 0)
+    with np.errstate(invalid='ignore'):
+        return TrimapCurve(100 * iou.sum(1) / among.sum(1), 100 * hit.sum(1) / truth.sum(1))

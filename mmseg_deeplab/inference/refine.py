@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from ..checkpoints.strict import unwrap
 from ..crf import DenseCRF
 from ..crf.presets import load_preset
+from ..datasets.images import read_image
 from ..errors import UserError
 from ..evaluation.metric import BEFORE_CRF
 from ..models import DeepLab, DeepLabTTA
 from ..models.segmentor import keeping_seg_logits
-from ..visualization.panels import read_image
 
 
 def make_crf(preset: str | Path | None = None, **parameters: Any) -> DenseCRF:

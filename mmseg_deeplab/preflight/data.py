@@ -2,25 +2,23 @@
 
 import copy
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from mmengine.dataset import Compose
-from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from ..datasets import ImageMaskFolder
+from ..progress import progress
 from .building import build_part, explained
 from .errors import PreflightError, reason
 from .keys import check_names
 from .kinds import name_of
 
 SAMPLE_SIZE = 64
-SAY_AFTER = 3.0  # seconds of silence
 PREFIXES = {'img_path', 'img_path2', 'seg_map_path', 'depth_map_path'}
 ANYWHERE = 'Point the config at the data with --data-root DIR'
 
@@ -113,9 +111,12 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
     classes = len(dataset.metainfo.get('classes') or ())
     seen: set[int] = set()
     sizes: dict[str, tuple[int, int]] = {}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    workers = min(8, os.cpu_count() or 1)
+    title = f'checking {len(chosen)} of {len(samples)} {split} images'
+    with progress(title, len(chosen)) as advance, ThreadPoolExecutor(workers) as pool:
         checks = pool.map(lambda sample: _problem(sample, loads, classes, dataset.ignore_index, seen, sizes), chosen)
-        for problem in _with_progress(checks, len(chosen), len(samples), split):
+        for problem in checks:
+            advance(1)
             if problem:
                 pool.shutdown(cancel_futures=True)
                 raise PreflightError(f'{split}: {problem}')
@@ -229,16 +230,6 @@ def _loading_steps(pipeline: Iterable) -> Iterator[dict]:
             yield step
         elif name == 'TestTimeAug':
             yield from _loading_steps(step.get('transforms') or [])
-
-
-def _with_progress(results: Iterable, number: int, total: int, split: str) -> Iterator:
-    """Pass results on; say how far it is when it takes seconds."""
-    said = time.monotonic()
-    for i, result in enumerate(results):
-        if time.monotonic() - said > SAY_AFTER:
-            said = time.monotonic()
-            print_log(f'checking {split}: {i} of {number} files ({total} in the set)', logger=None)
-        yield result
 
 
 class _Folders:

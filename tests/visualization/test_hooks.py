@@ -4,6 +4,8 @@ import csv
 import multiprocessing
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import mmcv
@@ -12,7 +14,7 @@ import pytest
 import torch.distributed
 from PIL import Image
 
-from mmseg_deeplab.visualization import panels
+from mmseg_deeplab.engine.hooks import panels
 from mmseg_deeplab.visualization.report_page import image_names, render
 
 
@@ -153,3 +155,10 @@ def test_user_text_is_escaped():
 def test_number_of_pictures_is_checked(tmp_path):
     with pytest.raises(ValueError, match='max_images=0'):
         panels.PanelHook(str(tmp_path), max_images=0)
+
+
+def test_an_installed_package_has_the_page(repo, tmp_path):
+    """The template is no module, so a plain `pip install .` would leave it out."""
+    command = [sys.executable, 'setup.py', '--quiet', 'build_py', '--build-lib', str(tmp_path)]
+    subprocess.run(command, cwd=repo, check=True, capture_output=True, timeout=300)
+    assert (tmp_path / 'mmseg_deeplab' / 'visualization' / 'report_page.html').is_file()

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from mmengine.utils import ProgressBar
 
 from ...errors import UserError, UserFileNotFoundError
+from ...progress import progress
 from ..masks import read_fingerprint, read_mask, write_lines, write_mask
 
 
@@ -94,10 +94,9 @@ def execute(plan: Plan, src: Path, dst: Path, workers: int | None = None, copy: 
         place(old, new, copy)
     summary = Summary(plan, np.zeros(256, np.int64), np.zeros(256, np.int64), Counter())
     failures = []
-    bar = ProgressBar(len(plan.jobs))
-    with _mapper(workers) as run:
+    with progress('making masks', len(plan.jobs)) as advance, _mapper(workers) as run:
         for counts, unknown, skipped, failure in run(run_job, plan.jobs):
-            bar.update()
+            advance(1)
             if failure:
                 failures.append(failure)
             elif counts is not None:
@@ -106,7 +105,6 @@ def execute(plan: Plan, src: Path, dst: Path, workers: int | None = None, copy: 
                 summary.unknown.update(unknown)
                 summary.done += 1
                 summary.skipped += skipped
-    print()
     if failures:
         shown = '\n  '.join(failures[:5])
         raise UserError(f'{len(failures)} of {len(plan.jobs)} masks failed; the others are done:\n  {shown}')
