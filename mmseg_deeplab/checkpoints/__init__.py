@@ -1,6 +1,6 @@
 """Safe, strict and explained loading of checkpoints, converters from other codebases, and the one atomic write.
 
-The names below are imported at their first use, so that writing a file (`save`) takes neither MMEngine nor MMSegmentation.
+The names below are imported at their first use, so that writing a file (`save`) needs no OpenMMLab package.
 """
 
 import importlib
