@@ -1,5 +1,7 @@
 # v1, Table 1: MSc-LargeFOV on VOC 2012 val, 64.21 mIoU, 68.70 after the CRF.
 # The second phase: only the MSc branches learn, on top of the result of the first, deeplabv1_vgg16_voc.py.
+# python tools/train.py configs/deeplabv1_vgg16_msc_voc.py
+# One device, batch 30, 6000 iterations; time and score are not measured here.
 _base_ = './deeplabv1_vgg16_voc.py'
 first_phase = 'work_dirs/deeplabv1_vgg16_voc/iter_6000.pth'
 model = dict(

@@ -1,4 +1,6 @@
 # v2, table of VGG-16 heads on VOC 2012 val: ASPP-L, 68.96 mIoU, 71.57 after the CRF; 72.6 on test.
+# python tools/train.py configs/deeplabv2_vgg16_voc.py
+# One device, batch 10, 20000 iterations; time and score are not measured here.
 _base_ = [
     '_base_/models/deeplabv2_vgg16.py',
     '_base_/datasets/voc12_aug_v1.py',
@@ -6,8 +8,9 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=(513, 513))),
-    decode_head=dict(num_classes=_base_.num_classes),
+    num_classes=_base_.num_classes,
+    crop_size=_base_.crop_size,
+    data_preprocessor=dict(test_cfg=dict(size=(513, 513))),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 train_dataloader = dict(batch_size=10)

@@ -1,5 +1,7 @@
 # As deeplabv3plus_mobilenetv2_camvid, from the TensorFlow release's ImageNet weights: input in [-1, 1], eps 1e-3.
 # Their batch norm comes folded into the convolutions: convert them with --calibrate. No published figure.
+# python tools/train.py configs/deeplabv3plus_mobilenetv2_tf_camvid.py
+# One device, batch 8, 10000 iterations; not timed here; a short run: docs/results.md.
 _base_ = './deeplabv3plus_mobilenetv2_camvid.py'
 model = dict(
     norm_cfg=dict(eps=1e-3),

@@ -1,4 +1,6 @@
 # v3+, Table 7: Xception-71 with decoder and without image pooling on Cityscapes val, 79.55 mIoU.
+# python tools/train.py configs/deeplabv3plus_xception71_cityscapes.py
+# One device, batch 16, 90000 iterations; time and score are not measured here.
 _base_ = [
     '_base_/models/deeplabv3plus_xception71.py',
     '_base_/datasets/cityscapes.py',
@@ -6,7 +8,8 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size, test_cfg=dict(size=_base_.crop_size)),
-    decode_head=dict(pool_bins=(), num_classes=_base_.num_classes),
+    num_classes=_base_.num_classes,
+    crop_size=_base_.crop_size,
+    decode_head=dict(pool_bins=()),
 )
 optim_wrapper = dict(optimizer=dict(weight_decay=4e-5))  # TensorFlow release, for Xception

@@ -42,7 +42,6 @@ def _header(path: Path) -> str:
 def _small(config: Config) -> dict:
     """The config's network, thinner where the backbone can be, without pretrained weights."""
     model = copy.deepcopy(config.model)
-    model.pop('data_preprocessor')
     model.backbone.init_cfg = None
     if model.backbone.type == 'DeepLabResNet':
         model.backbone.base_channels = 8
@@ -93,8 +92,12 @@ def test_it_trains_a_step(path, thin):
 @every_config
 def test_it_keeps_to_the_rules(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 15
-    assert _header(path), 'the first lines name the figure that it aims at'
+    assert len([line for line in text.splitlines() if not line.startswith('#')]) <= 16
+    config, header = _load(path), _header(path)
+    assert f'python tools/train.py {path.relative_to(REPO)} ' in header
+    batch, iterations = config.train_dataloader.batch_size, config.train_cfg.max_iters
+    assert f'One device, batch {batch}, {iterations} iterations' in header
+    assert config.auto_scale_lr == dict(enable=False, base_batch_size=batch)
     version = r'deeplabv(1|2|3|3plus)'
     network = r'(fcn_r50|pspnet_r50|unet|segformer_b0)' if path.parent.name == 'baselines' else rf'{version}_[a-z]+\d+'
     data = '|'.join(DATASETS_IN_NAMES)
@@ -106,8 +109,11 @@ def test_the_head_has_the_classes_of_the_dataset(path):
     config = _load(path)
     dataset_type = DATASETS.get(config.dataset_type)
     classes = dataset_type.METAINFO.get('classes')
+    if config.model.type == 'DeepLab':  # which hands them on
+        assert config.model.num_classes == config.num_classes
+        assert config.model.crop_size == config.crop_size
     heads = [config.model.decode_head, config.model.get('auxiliary_head')]
-    assert all(head.num_classes == config.num_classes for head in heads if head)
+    assert all(head.num_classes == config.num_classes for head in heads if head and 'num_classes' in head)
     if classes:
         assert config.num_classes == len(classes)
 

@@ -51,7 +51,8 @@ def test_the_pretended_gpu_refuses_what_a_gpu_refuses():
 def test_a_training_step_and_a_prediction(repo, name):
     cfg = Config.fromfile(repo / 'configs' / f'{name}.py')
     cfg.model.backbone.update(init_cfg=None, **CONFIGS[name])
-    cfg.model.data_preprocessor.update(size=(SIDE, SIDE), test_cfg=None)
+    cfg.model.crop_size = (SIDE, SIDE)
+    cfg.model.data_preprocessor.test_cfg = None
     meta = dict(img_shape=(SIDE, SIDE), pad_shape=(SIDE, SIDE), ori_shape=(SIDE + 5, SIDE - 3), flip=False)
     label = torch.randint(cfg.num_classes, (1, SIDE, SIDE))
     label[:, :3] = 255

@@ -38,7 +38,10 @@ def _differences(fitting: Mapping, cfg: Mapping, path: str, whole: Mapping) -> I
         if key in NEUTRAL:
             continue
         found = cfg.get(key, _default(cfg, key))
-        if key == 'norm_cfg':
+        if key == 'num_classes' and key not in cfg and key in whole:  # stated once, for all heads
+            if wanted != whole[key]:
+                yield f'model.{key}', wanted, whole[key]
+        elif key == 'norm_cfg':
             found = found or {}
             if 'type' not in found:  # the segmentor adds its own
                 found = {**(whole.get('norm_cfg') or {}), **found}

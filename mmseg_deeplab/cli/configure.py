@@ -165,6 +165,8 @@ def _enable_tta(cfg: Config) -> None:
         dataset.pipeline = cfg.tta_pipeline
     # Padding to a fixed size after the scaling would make most of a small view mean colour, which image pooling
     # averages over; the TensorFlow release pads first, so that there the padding is scaled with the image.
-    if (cfg.model.get('data_preprocessor') or {}).get('test_cfg'):
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    # The segmentor pads to its crop_size where test_cfg is not stated.
+    if preprocessor and preprocessor.get('test_cfg', cfg.model.get('crop_size')):
         cfg.model.data_preprocessor.test_cfg = dict(size_divisor=1)
     cfg.model = dict(**cfg.tta_model, module=cfg.model)

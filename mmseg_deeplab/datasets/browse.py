@@ -39,8 +39,11 @@ def _samples(
     cfg: Config, dataset, training: bool, count: int, seed: int
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, image uint8 RGB (H, W, 3) and labels (H, W), spread over the dataset."""
-    settings = dict((cfg.get('model') or {}).get('data_preprocessor') or cfg.get('data_preprocessor') or {})
+    model = cfg.get('model') or {}
+    settings = dict(model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
     settings = settings or dict(type='SegDataPreProcessor', bgr_to_rgb=True, size=cfg.get('crop_size'))
+    if model.get('crop_size'):  # as the segmentor hands it on
+        settings = {'size': model['crop_size'], 'test_cfg': dict(size=model['crop_size']), **settings}
     preprocessor = MODELS.build(settings)
     mean, std = (
         torch.as_tensor(settings.get(key) or default).view(-1, 1, 1) for key, default in (('mean', 0), ('std', 1))

@@ -76,13 +76,14 @@ class RepeatClasses(torch.utils.data.Dataset):
 
 def class_presence(dataset: BaseDataset) -> np.ndarray:
     """Which of the label values 0..255 each image of the dataset holds, bool (images, 256); cached."""
-    items = [dataset.get_data_info(index) for index in range(len(dataset))]
+    # Any value counts here; whether it is a class is checked where the masks are trained on.
+    items = [{**dataset.get_data_info(index), 'mask_classes': None} for index in range(len(dataset))]
     cache = _cache_file(items)
     try:
         return np.unpackbits(np.load(cache), axis=1).astype(bool)
     except (OSError, ValueError):  # there is none, or it cannot be read
         pass
-    load = LoadLabels(num_classes=255)
+    load = LoadLabels()
     presence = np.zeros((len(items), 256), bool)
     workers = min(8, os.cpu_count() or 1)
     with progress('finding classes in masks', len(items)) as advance, ThreadPoolExecutor(workers) as pool:

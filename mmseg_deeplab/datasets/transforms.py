@@ -1,11 +1,13 @@
 """Loading with checks that name the file, and the papers' random scale."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmcv.transforms.utils import cache_randomness
+from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
@@ -43,24 +45,24 @@ class LoadImage(LoadImageFromFile):
 class LoadLabels(LoadAnnotations):
     """mmseg's LoadAnnotations that checks each mask as it is loaded.
 
-    A mask must be readable, single channel, as large as its image, and after `reduce_zero_label` hold only 0 to
-    `num_classes` - 1 and `ignore_index`; else ValueError with file, values and the likely cause. Without
-    `seg_map_path` (inference on a bare image) the transform does nothing.
+    A mask must be readable, single channel, as large as its image, and after `reduce_zero_label` hold only the classes
+    of its dataset, from 0 on, and `ignore_index`; else ValueError with file, values and the likely cause. The number
+    of classes comes with each sample of an MMSegmentation dataset (see `count_classes`). Without `seg_map_path`
+    (inference on a bare image) the transform does nothing.
 
     Args:
-        num_classes: of the masks (at most 255), that is of the dataset class; a subset chosen by `metainfo` is mapped
-            afterwards.
+        num_classes: at most so many, up to 255; for samples of anything else than a dataset of MMSegmentation.
         ignore_index: the value of void pixels.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, backend_args: dict | None = None) -> None:
-        if num_classes > 255:
-            raise UserError(f'num_classes={num_classes}: labels have 8 bits, which hold at most 255 classes and void')
+    def __init__(
+        self, num_classes: int | None = None, ignore_index: int = 255, backend_args: dict | None = None
+    ) -> None:
         super().__init__(backend_args=backend_args)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self._valid = np.zeros(256, bool)
-        self._valid[[*range(num_classes), ignore_index]] = True
+        if num_classes is not None:
+            _valid_labels(num_classes, ignore_index)
 
     def transform(self, results: dict) -> dict:
         if results.get('seg_map_path') is not None:
@@ -84,8 +86,10 @@ class LoadLabels(LoadAnnotations):
         if results.get('reduce_zero_label', False):
             label = label - np.uint8(1)  # 0 wraps to 255: ignored
             label[raw == 255] = 255
-        if not self._valid[label].all():
-            self._explain(path, np.unique(raw[~self._valid[label]]), results)
+        num_classes = min(results.get('mask_classes') or 255, self.num_classes or 255)
+        valid = _valid_labels(num_classes, self.ignore_index)
+        if not valid[label].all():
+            self._explain(path, np.unique(raw[~valid[label]]), num_classes, results)
         if results.get('label_map') is not None:
             table = np.arange(256, dtype=np.uint8)
             for old, new in results['label_map'].items():
@@ -94,25 +98,59 @@ class LoadLabels(LoadAnnotations):
         results['gt_seg_map'] = label
         results['seg_fields'].append('gt_seg_map')
 
-    def _explain(self, path: str, values: np.ndarray, results: dict) -> None:
+    def _explain(self, path: str, values: np.ndarray, num_classes: int, results: dict) -> None:
         reduce_zero = bool(results.get('reduce_zero_label'))
         first = 1 if reduce_zero else 0
         shown = ', '.join(map(str, values[:10])) + (', ...' if len(values) > 10 else '')
         if self.ignore_index != 255 and values.tolist() == [255]:
             cause = f'255 is the usual void value but ignore_index is {self.ignore_index}; use ignore_index=255'
-        elif not reduce_zero and values.tolist() == [self.num_classes]:
+        elif not reduce_zero and values.tolist() == [num_classes]:
             cause = 'are the classes counted from 1 with 0 for void? then set reduce_zero_label=True'
-        elif len(values) > 10 or values.max() > self.num_classes + 50:
+        elif len(values) > 10 or values.max() > num_classes + 50:
             cause = 'is it a picture of colours or grey levels? tools/prepare_dataset.py colour-masks makes indices'
         else:
             cause = 'does the dataset have more classes than its config says, or were other ids exported?'
         raise UserError(
-            f'mask {path} holds the values {shown}; allowed are {first}..{self.num_classes - 1 + first} '
-            f'({self.num_classes} classes, reduce_zero_label={reduce_zero}) and void {self.ignore_index}: {cause}'
+            f'mask {path} holds the values {shown}; allowed are {first}..{num_classes - 1 + first} '
+            f'({num_classes} classes, reduce_zero_label={reduce_zero}) and void {self.ignore_index}: {cause}'
         )
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_classes={self.num_classes}, ignore_index={self.ignore_index})'
+
+
+@functools.cache
+def _valid_labels(num_classes: int, ignore_index: int) -> np.ndarray:
+    """Which of the values 0..255 a label may have, bool (256,)."""
+    if num_classes > 255:
+        raise UserError(f'num_classes={num_classes}: labels have 8 bits, which hold at most 255 classes and void')
+    valid = np.zeros(256, bool)
+    valid[[*range(num_classes), ignore_index]] = True
+    return valid
+
+
+def count_classes(dataset: BaseSegDataset) -> int | None:
+    """The number of classes that the dataset's mask files hold, or None if it has no names of classes.
+
+    That is of the dataset's class; a subset that `metainfo` chooses is mapped from these as a mask is loaded.
+    """
+    return max(len(dataset.metainfo.get('classes') or ()), *(old + 1 for old in dataset.label_map or ()), 0) or None
+
+
+def _with_class_count(get_data_info: Callable[[BaseSegDataset, int], dict]) -> Callable[[BaseSegDataset, int], dict]:
+    @functools.wraps(get_data_info)
+    def get(self: BaseSegDataset, idx: int) -> dict:
+        info = get_data_info(self, idx)
+        if not hasattr(self, 'mask_classes'):
+            self.mask_classes = count_classes(self)
+        return {**info, 'mask_classes': self.mask_classes}
+
+    return get
+
+
+# A transform sees a sample but not its dataset, and most datasets are MMSegmentation's own: each says on its samples
+# how many classes their masks have.
+BaseSegDataset.get_data_info = _with_class_count(BaseSegDataset.get_data_info)
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -56,6 +56,23 @@ def scaled_size(size: Sequence[int], scale: float) -> list[int]:
     return [((side - 1) * 2 * up + down) // (2 * down) + 1 for side in size]
 
 
+def _hand_on(
+    name: str, value: object, part: dict | list[dict], place: str, key: str | None = None
+) -> dict | list[dict]:
+    """A part's config, or each one's of a list, with the value that the model states once as `name` put at `key`."""
+    if isinstance(part, (list, tuple)):
+        return [_hand_on(name, value, child, f'{place}.{i}', key) for i, child in enumerate(part)]
+    key = key or name
+    stated = part.get(key)
+    stated = tuple(stated) if isinstance(stated, list) else stated
+    if stated is not None and stated != value:
+        raise UserError(
+            f'model.{name}={value!r} but model.{place}.{key}={stated!r}: state it once, as model.{name}, '
+            f'and leave model.{place}.{key} out'
+        )
+    return {**part, key: value}
+
+
 @MODELS.register_module()
 class DeepLab(EncoderDecoder):
     """An `EncoderDecoder` with one `output_stride`.
@@ -73,6 +90,9 @@ class DeepLab(EncoderDecoder):
         backbone: Config of a DeepLab backbone.
         decode_head: Config of a head.
         output_stride: Input size divided by the size of the coarsest features.
+        num_classes: Number of classes, without void; handed on to `decode_head` and `auxiliary_head`.
+        crop_size: (height, width) to which the data preprocessor pads training images, and test images that are
+            smaller, unless its `test_cfg` says otherwise. Without it the preprocessor's own values count.
         norm_cfg: Normalisation of backbone and head, where their configs don't state one; one without a `type` there
             changes what it states.
         frozen_bn: Parts whose batch norm keeps its statistics in training, of 'backbone' and 'decode_head'. v2 freezes
@@ -91,6 +111,8 @@ class DeepLab(EncoderDecoder):
         backbone: dict,
         decode_head: dict,
         output_stride: int = 16,
+        num_classes: int | None = None,
+        crop_size: Sequence[int] | None = None,
         norm_cfg: dict | None = None,
         frozen_bn: Sequence[str] = (),
         frozen_bn_affine: bool = True,
@@ -113,6 +135,16 @@ class DeepLab(EncoderDecoder):
         if len(multi_scale_inputs) > 1 and kwargs.get('auxiliary_head') is not None:
             raise UserError('multi_scale_inputs gives each scale a loss of its own; leave auxiliary_head out')
         self.multi_scale_inputs = tuple(multi_scale_inputs)
+        if num_classes is not None:
+            decode_head = _hand_on('num_classes', num_classes, decode_head, 'decode_head')
+            if kwargs.get('auxiliary_head') is not None:
+                kwargs['auxiliary_head'] = _hand_on(
+                    'num_classes', num_classes, kwargs['auxiliary_head'], 'auxiliary_head'
+                )
+        if crop_size is not None and isinstance(kwargs.get('data_preprocessor'), dict):
+            size = tuple(crop_size)
+            preprocessor = _hand_on('crop_size', size, kwargs['data_preprocessor'], 'data_preprocessor', 'size')
+            kwargs['data_preprocessor'] = {'test_cfg': dict(size=size), **preprocessor}
         if isinstance(kwargs.get('data_preprocessor'), dict):
             # MMEngine's base class would look in its own registry, unless a default scope were set.
             kwargs['data_preprocessor'] = MODELS.build(kwargs['data_preprocessor'])

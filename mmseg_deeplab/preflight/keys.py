@@ -22,11 +22,11 @@ READ = {name for name in inspect.signature(Runner.__init__).parameters if name n
 }
 # Variables of the base files: setting them does not reach what was computed from them.
 INSTEAD = {
-    'crop_size': 'model.data_preprocessor.size and the crop_size in train_dataloader.dataset.pipeline',
+    'crop_size': 'model.crop_size and the crop_size in train_dataloader.dataset.pipeline',
     'custom_imports': 'the config file itself: imports run before the options are read',
     'data_root': '--data-root DIR',
     'norm_cfg': 'model.norm_cfg',
-    'num_classes': 'model.decode_head.num_classes',
+    'num_classes': 'model.num_classes',
     'test_pipeline': 'test_dataloader.dataset.pipeline and val_dataloader.dataset.pipeline',
     'train_pipeline': 'train_dataloader.dataset.pipeline',
 }
@@ -65,7 +65,7 @@ NUMBERS: dict[str, tuple[type[float], bool]] = {
     'optim_wrapper.optimizer.lr': (float, False),
     'randomness.seed': (int, True),
 }
-SIZES = ('model.data_preprocessor.size', 'model.data_preprocessor.test_cfg.size')
+SIZES = ('model.crop_size', 'model.data_preprocessor.size', 'model.data_preprocessor.test_cfg.size')
 
 
 def check_options(cfg: Config, options: Mapping) -> None:

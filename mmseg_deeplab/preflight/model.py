@@ -92,7 +92,8 @@ def check_classes(model: nn.Module, classes: Mapping[str, tuple[str, ...]]) -> N
                 raise PreflightError(
                     f'model.{key}.num_classes is {head.num_classes}, but the dataset of {split}_dataloader has '
                     f'{len(names)} classes ({", ".join(names[:25])}{", ..." if len(names) > 25 else ""}); '
-                    f'set model.{key}.num_classes={len(names)}, or take another dataset'
+                    f'set model.num_classes={len(names)} (model.{key}.num_classes where it is stated there), or '
+                    'take another dataset'
                 )
 
 
@@ -105,7 +106,8 @@ def check_single_image_batches(model: nn.Module, cfg: Config) -> None:
     Raises:
         PreflightError: with the remedies.
     """
-    size = (cfg.model.get('data_preprocessor') or {}).get('size') or cfg.get('crop_size') or DEFAULT_SIZE
+    padded = cfg.model.get('crop_size') or (cfg.model.get('data_preprocessor') or {}).get('size')
+    size = padded or cfg.get('crop_size') or DEFAULT_SIZE
     try:
         network = revert_sync_batchnorm(copy.deepcopy(model)).to('meta').train()
         with torch.no_grad():

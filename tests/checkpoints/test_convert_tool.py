@@ -33,7 +33,7 @@ def test_refusals():
         convert_state(shallow)
 
 
-SIZES = {'model.backbone.depth', 'model.backbone.base_channels', 'model.decode_head.num_classes'}
+SIZES = {'model.backbone.depth', 'model.backbone.base_channels', 'model.num_classes'}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from PIL import Image
 from mmseg_deeplab.datasets import ImageMaskFolder
 from mmseg_deeplab.datasets.classes_file import Classes, colours_to_indices, read_classes
 
-PIPELINE = [dict(type='LoadImage'), dict(type='LoadLabels', num_classes=3)]
+PIPELINE = [dict(type='LoadImage'), dict(type='LoadLabels')]
 
 
 @pytest.fixture

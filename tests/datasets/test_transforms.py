@@ -1,11 +1,13 @@
 """A bad file must give its name and the reason before the loss sees it; scaled labels must stay on their pixels."""
 
 import io
+import pickle
 
 import cv2
+import mmseg.datasets
 import numpy as np
 import pytest
-from mmseg.registry import TRANSFORMS
+from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from mmseg_deeplab.datasets.transforms import LoadImage, LoadLabels, RandomScale
@@ -158,3 +160,61 @@ class TestRandomScale:
     def test_scales_must_be_positive(self):
         with pytest.raises(ValueError, match=r'scales=\(0, 1\)'):
             RandomScale((0, 1))
+
+
+class TestClassCount:
+    """A dataset of MMSegmentation says on each sample how many classes its masks have."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name, values in dict(good=[0, 20, 255], bad=[0, 20, 21]).items():
+            Image.new('RGB', (3, 1)).save(tmp_path / f'{name}.jpg')
+            Image.fromarray(np.array([values], np.uint8)).save(tmp_path / f'{name}.png')
+        return tmp_path
+
+    @staticmethod
+    def build(folder, kind='PascalVOCDataset', step=None, **kwargs):
+        cfg = dict(type=kind, data_root=str(folder), data_prefix=dict(img_path='', seg_map_path=''), **kwargs)
+        if kind == 'PascalVOCDataset':
+            (folder / 'names.txt').write_text('good\nbad\n')
+            cfg['ann_file'] = 'names.txt'
+        return DATASETS.build(dict(cfg, pipeline=[dict(type='LoadImage'), step or dict(type='LoadLabels')]))
+
+    def test_labels_of_a_stock_dataset_are_checked(self, folder):
+        dataset = self.build(folder)
+        assert isinstance(dataset, mmseg.datasets.PascalVOCDataset)
+        assert dataset[0]['gt_seg_map'].tolist() == [[0, 20, 255]]
+        with pytest.raises(ValueError, match=r'bad\.png holds the values 21; allowed are 0\.\.20 \(21 classes'):
+            dataset[1]
+
+    @pytest.mark.parametrize('wrapper', ['ConcatDataset', 'RepeatDataset', 'RepeatClasses'])
+    def test_wrapped_and_in_another_process(self, folder, wrapper, tmp_path, monkeypatch):
+        monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+        inner = self.build(folder)
+        wrapped = dict(
+            ConcatDataset=dict(datasets=[inner]),
+            RepeatDataset=dict(dataset=inner, times=2),
+            RepeatClasses=dict(dataset=inner, classes=('car',), times=2),
+        )[wrapper]
+        dataset = pickle.loads(pickle.dumps(DATASETS.build(dict(type=wrapper, **wrapped))))
+        assert dataset[0]['gt_seg_map'].max() == 255
+        with pytest.raises(ValueError, match=r'bad\.png holds the values 21'):
+            dataset[1]
+
+    def test_a_subset_of_classes_is_mapped_from_all_of_them(self, folder):
+        dataset = self.build(folder, metainfo=dict(classes=('tvmonitor', 'background')))
+        assert dataset[0]['gt_seg_map'].tolist() == [[1, 0, 255]]
+        with pytest.raises(ValueError, match=r'allowed are 0\.\.20'):
+            dataset[1]
+
+    def test_without_names_of_classes_the_transform_says_how_many(self, folder):
+        kwargs = dict(kind='BaseSegDataset', metainfo=dict(), img_suffix='.jpg')
+        assert self.build(folder, **kwargs)[0]['gt_seg_map'].tolist() in ([[0, 20, 21]], [[0, 20, 255]])
+        for index in range(2):
+            with pytest.raises(ValueError, match=r'allowed are 0\.\.4'):
+                self.build(folder, step=dict(type='LoadLabels', num_classes=5), **kwargs)[index]
+
+    @pytest.mark.parametrize(('stated', 'limit'), [(21, 21), (20, 20), (150, 21)])
+    def test_the_smaller_of_two_numbers_counts(self, folder, stated, limit):
+        with pytest.raises(ValueError, match=rf'allowed are 0\.\.{limit - 1} '):
+            self.build(folder, step=dict(type='LoadLabels', num_classes=stated))[1]

@@ -81,7 +81,7 @@ def test_mistakes_are_explained(saved, picture, tmp_path):
     with pytest.raises(FileNotFoundError, match='no_such_config.py'):
         init_model('no_such_config.py', checkpoint)
     other = Config(cfg.to_dict())
-    other.model.decode_head.num_classes = 3
+    other.model.num_classes = 3
     with pytest.raises(CheckpointMismatchError):
         init_model(other, checkpoint, device='cpu')
     model = init_model(cfg, checkpoint, device='cpu')

@@ -21,14 +21,13 @@ def black_and_white(cfg, tmp_path) -> Config:
         write_mask(tmp_path / 'masks' / f'{index}.png', mask)
     for split in ('train', 'val', 'test'):
         pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
-        pipeline[1].num_classes = 2
         cfg[f'{split}_dataloader'].dataset = dict(
             type='ImageMaskFolder',
             data_root=str(tmp_path),
             split='val' if split == 'test' else split,
             pipeline=pipeline,
         )
-    cfg.model.decode_head.num_classes = 2
+    cfg.model.num_classes = 2
     return cfg
 
 

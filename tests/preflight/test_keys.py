@@ -106,7 +106,7 @@ def test_keys_that_the_stack_reads_pass(cfg, options):
     'key, told',
     [
         ('data_root', '--data-root'),
-        ('num_classes', 'model.decode_head.num_classes'),
+        ('num_classes', 'model.num_classes'),
         ('train_pipeline', 'train_dataloader.dataset.pipeline'),
         ('custom_imports.imports', 'imports run before'),
         ('modle.output_stride', "did you mean 'model'"),

@@ -14,7 +14,7 @@ def test_an_output_stride_that_can_not_be(cfg):
 
 
 def test_head_and_dataset_with_different_classes(cfg):
-    cfg.model.decode_head.num_classes = 5
+    cfg.model.num_classes = 5
     message = problem(cfg)
     assert 'model.decode_head.num_classes is 5' in message and '7 classes (background' in message
 
@@ -42,8 +42,8 @@ def test_one_image_per_device_is_fine_with_frozen_batch_norm(cfg):
     'options, told',
     [
         ({'decode_head.rates': 6}, "model.decode_head (DeepLabV3PlusHead) can not be built: 'int' object"),
-        ({'decode_head.num_classes': [7]}, 'model.decode_head (DeepLabV3PlusHead) can not be built: '),
-        ({'decode_head.num_classes': -1}, 'model.decode_head (DeepLabV3PlusHead) can not be built: '),
+        ({'num_classes': [7]}, 'model.decode_head (DeepLabV3PlusHead) can not be built: '),
+        ({'num_classes': -1}, 'model.decode_head (DeepLabV3PlusHead) can not be built: '),
         (
             {'decode_head.loss_decode': dict(class_weight=[1, 2])},
             'must contain the key "type", but got {\'class_weight\'',

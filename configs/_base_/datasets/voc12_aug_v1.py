@@ -2,11 +2,5 @@
 # others) (1412.7062, section 4.1, and its released prototxt files).
 _base_ = './voc12_aug.py'
 crop_size = (321, 321)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadLabels', num_classes=21),
-    dict(type='RandomCrop', crop_size=crop_size),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs'),
-]
+train_pipeline = [*_base_.load, dict(type='RandomCrop', crop_size=crop_size), *_base_.flip]
 train_dataloader = dict(batch_size=30, dataset=dict(pipeline=train_pipeline))

@@ -2,19 +2,12 @@
 # section 4.1): images with the hard classes are duplicated, batch norm is frozen (in the config of the experiment).
 # Validation images are trained on: the result counts on the test server only.
 _base_ = './voc12.py'
-
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='RepeatClasses',
         classes=('bicycle', 'chair', 'diningtable', 'pottedplant', 'sofa'),
         times=2,
-        dataset=dict(
-            type=_base_.dataset_type,
-            data_root=_base_.data_root,
-            ann_file='ImageSets/Segmentation/trainval.txt',
-            data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
-            pipeline=_base_.train_pipeline,
-        ),
+        dataset=dict(_base_.dataset, ann_file='ImageSets/Segmentation/trainval.txt', pipeline=_base_.train_pipeline),
     )
 )

@@ -2,3 +2,4 @@
 _base_ = './poly_30k.py'
 optim_wrapper = dict(optimizer=dict(lr=0.05))
 train_cfg = dict(max_iters=800, val_interval=400)
+auto_scale_lr = dict(base_batch_size=8)
