@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmseg_deeplab.crf.search import Case, load_case
 
 from mmseg_deeplab.crf import CRFPool, DenseCRF
-from mmseg_deeplab.crf.search import Case, load_case
 
 PRESETS = {
     'v1': dict(pos_w=3, pos_xy_std=3, bi_w=5, bi_xy_std=50, bi_rgb_std=3),

@@ -9,7 +9,14 @@ from typing import Any
 
 __version__ = '0.1.0'
 
-_HOMES = {'DenseCRF': 'crf', 'CRFPool': 'crf', 'UserError': 'errors', 'init_model': 'apis', 'segment': 'apis'}
+_HOMES = {
+    'DenseCRF': 'crf',
+    'CRFPool': 'crf',
+    'UserError': 'errors',
+    'init_model': 'apis',
+    'predict': 'apis',
+    'segment': 'apis',
+}
 __all__ = ['__version__', *_HOMES]
 
 

@@ -1,18 +1,24 @@
 """Using a trained model: prediction, the dense CRF on predictions, faster copies of networks."""
 
 from .fast import fast_copy, fold_batch_norm, prepare_for_inference
-from .predictor import init_model, load_image, segment
+from .model import init_model
+from .prediction import Prediction
+from .predictor import UnreadablePicturesError, predict, segment
+from .readers import pictures_of
 from .refine import attach, crf_input, keep_logits, make_crf, refine, set_refined
 
 __all__ = [
+    'Prediction',
+    'UnreadablePicturesError',
     'attach',
     'crf_input',
     'fast_copy',
     'fold_batch_norm',
     'init_model',
     'keep_logits',
-    'load_image',
     'make_crf',
+    'pictures_of',
+    'predict',
     'prepare_for_inference',
     'refine',
     'segment',

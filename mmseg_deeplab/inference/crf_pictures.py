@@ -2,25 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import nn
 
 from ..checkpoints.save import atomic_write
 from ..crf import DenseCRF
 from ..errors import UserError, UserFileNotFoundError
 from ..visualization.crf_maps import iteration_figure, label_figure
-from .predictor import load_image
-from .refine import crf_input, keep_logits
+from .model import Segmentor
+from .prediction import Prediction
+from .predictor import predict
 
 ITERATIONS = (0, 1, 2, 4, 10)
 """Those of DeepLab v1's Fig. 2, and the network's own."""
 
 
 def draw_crf(
-    model: nn.Module,
+    model: Segmentor,
     image: str,
     crf: dict,
     folder: Path,
@@ -52,20 +52,20 @@ def draw_crf(
             raise UserError(f'class {name!r}: the model knows {", ".join(names)}')
     if truth and not Path(truth).is_file():
         raise UserFileNotFoundError(f'truth {truth} does not exist')
-    batch = load_image(model.cfg, image)
-    with torch.no_grad(), keep_logits(model):
-        sample = model.test_step(batch)[0]
-    pixels, logits = crf_input(model, sample, batch['inputs'][0])
+    prediction = predict(model, image)
+    assert isinstance(prediction, Prediction)
+    pixels, probabilities = prediction.image, prediction.probabilities()
     mask = np.array(Image.open(truth)) if truth else None
     if mask is not None and mask.shape != pixels.shape[:2]:
         raise UserError(
             f'truth {truth} is {mask.shape}, the image {pixels.shape[:2]}: a label map has one class index a pixel'
         )
     last = DenseCRF(**crf).iterations
-    crf = DenseCRF(**{**crf, 'iterations': max(*iterations, last)}, input='logits')
-    states = {k: q.cpu().numpy() for k, q in enumerate(crf.steps(pixels, logits)) if k in (*iterations, last)}
+    settings: dict[str, Any] = {**crf, 'iterations': max(*iterations, last)}
+    refine = DenseCRF(**settings)
+    states = {k: q for k, q in enumerate(refine.steps(pixels, probabilities)) if k in (*iterations, last)}
     beliefs = {k: q for k, q in states.items() if k in iterations}
-    before, after = logits.argmax(0).cpu().numpy(), states[last].argmax(0)
+    before, after = prediction.labels, states[last].argmax(0)
     area = np.bincount(before.ravel(), minlength=len(names))
     most = [int(k) for k in np.argsort(-area, kind='stable')[:3] if area[k]]
     folder.mkdir(parents=True, exist_ok=True)

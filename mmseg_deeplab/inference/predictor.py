@@ -1,122 +1,270 @@
-"""A trained model in two calls, for notebooks and scripts.
+"""A trained model on new pictures.
 
 model = init_model('configs/deeplabv3plus_r101_voc.py', 'iter_30000.pth')
-labels = segment(model, 'cat.jpg', crf='v2_r101')
+prediction = predict(model, 'cat.jpg', crf='v2_r101')
+for prediction in predict(model, 'folder', batch_size=4): ...
 """
 
 import copy
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
-from torch import nn
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 
-from ..checkpoints import load_file, load_state_dict
-from ..crf import DenseCRF
+from ..checkpoints.strict import unwrap
+from ..crf import CRFPool, DenseCRF
 from ..datasets import iter_datasets
-from ..errors import UserError, UserFileNotFoundError
-from .fast import prepare_for_inference
-from .refine import keep_logits, make_crf, refine
+from ..datasets.images import read_image
+from ..datasets.palette import voc_palette
+from ..errors import UserError
+from ..models.segmentor import keeping_logits
+from .model import Segmentor
+from .prediction import Prediction
+from .readers import Picture, is_one, pictures_of
+from .refine import keep_logits, make_crf, set_refined, take_logits
 
-__all__ = ['init_model', 'segment']
+AHEAD = 4
+"""Pictures that are loaded before the network wants them."""
 
 
-def init_model(config: str | Path | Config, checkpoint: str | Path, device: str = 'auto') -> nn.Module:
-    """Build a config's segmentor for inference and load its weights, all of them.
+class UnreadablePicturesError(UserError):
+    """Some pictures of a source could not be used; the others were answered before this is raised.
+
+    Attributes:
+        errors: Name of each picture and what was wrong with it.
+    """
+
+    def __init__(self, errors: list[tuple[str, Exception]]):
+        self.errors = errors
+        lines = ''.join(f'\n  {name}: {error}' for name, error in errors)
+        super().__init__(f'{len(errors)} pictures could not be used:{lines}')
+
+
+def predict(
+    model: Segmentor,
+    source: Any,
+    crf: DenseCRF | str | dict | None = None,
+    tta: bool = False,
+    batch_size: int = 1,
+    workers: int | None = None,
+) -> Prediction | Iterator[Prediction]:
+    """Segment pictures at their original sizes, as tools/test.py does.
+
+    Neither the model nor its config is changed, so that threads may share a model. Loading, the network and the CRF
+    work side by side.
 
     Args:
-        config: Config file or loaded config.
-        checkpoint: Checkpoint file of this model.
-        device: 'auto' takes a GPU if there is one; else a PyTorch device, such as 'cpu' or 'cuda:1'.
+        model: From `init_model`, or any segmentor of MMSegmentation with its `cfg`.
+        source: One picture or many, see `readers.pictures_of`.
+        crf: Refines the answers: a preset or file by name, such as 'v2_r101', arguments of `refine.make_crf`, or a
+            `DenseCRF` made with `input='logits'`.
+        tta: Whether the probabilities of the scales and flips of the config's `tta_pipeline` are averaged.
+        batch_size: Pictures that go through the network together, where their sizes allow it.
+        workers: Threads that refine; None takes the CPUs that this process may use, 0 refines between the network's
+            passes.
 
     Returns:
-        The model in eval mode, batch norm folded into the convolutions, with `dataset_meta` (class names, palette).
+        One `Prediction` for one picture; for a folder, pattern, video, list or iterator an iterator of them, in order.
 
     Raises:
-        FileNotFoundError: config or checkpoint do not exist.
-        ValueError: neither the checkpoint nor the config's test dataset tells the classes.
-        CheckpointMismatchError: the checkpoint is of another model; the message lists the differences.
-    """
-    if not isinstance(config, Config):
-        if not Path(config).is_file():
-            raise UserFileNotFoundError(f'config {config} does not exist')
-        config = Config.fromfile(config)
-    init_default_scope(config.get('default_scope', 'mmseg'))
-    weights = load_file(checkpoint)
-    model = revert_sync_batchnorm(MODELS.build(config.model))
-    load_state_dict(model, weights, source=str(checkpoint))
-    meta = weights.get('meta', {}).get('dataset_meta') if isinstance(weights.get('meta'), dict) else None
-    model.dataset_meta = meta or _dataset_meta(config)
-    model.cfg = config
-    if device == 'auto':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model.to(device)
-    prepare_for_inference(model)
-    return model
-
-
-def segment(model: nn.Module, image: str | Path | np.ndarray, crf: DenseCRF | str | None = None) -> np.ndarray:
-    """Segment one image at its original size.
-
-    Args:
-        model: From `init_model`.
-        image: Image file, or pixels (H, W, 3), uint8, RGB.
-        crf: Refines the answer: a preset, such as 'v2_r101', or a `DenseCRF` made
-            with `input='logits'`.
-
-    Returns:
-        Class indices (H, W), uint8 (uint16 for more than 256 classes).
+        UserError: For what is no source of pictures, and for a picture that can't be read. With several pictures, the
+            others are answered first, then `UnreadablePicturesError` names those that could not be.
     """
     if isinstance(crf, str):
         crf = make_crf(crf)
+    elif isinstance(crf, dict):
+        crf = make_crf(**crf)
     if crf is not None and crf.input != 'logits':
         raise UserError(f"crf.input={crf.input!r}: a segmentor gives logits, use DenseCRF(input='logits')")
-    batch = load_image(model.cfg, image)
-    with torch.no_grad(), keep_logits(model) if crf else nullcontext():
-        sample = model.test_step(batch)[0]
-    if crf is not None:
-        refine(model, sample, crf, batch['inputs'][0])
-    labels = sample.pred_sem_seg.data[0]
-    return labels.cpu().numpy().astype(np.uint8 if model.out_channels <= 256 else np.uint16)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f'batch_size={batch_size!r}: expected a whole number from 1 on')
+    session = _Session(model, crf, tta, batch_size, workers)
+    return session.one(source) if is_one(source) else session.answers(pictures_of(source))
 
 
-def load_image(cfg: Config, image: str | Path | np.ndarray) -> dict:
-    """Return the batch that a test loader would make of one image.
-
-    MMSegmentation's `inference_model` does this too, but after a first array it rewrites the model's pipeline, so that
-    files fail from then on.
-    """
-    pipeline = copy.deepcopy(next(iter_datasets(cfg.test_dataloader)).pipeline)
-    pipeline = [step for step in pipeline if step['type'] != 'LoadAnnotations']  # there is no truth to load
-    if isinstance(image, (str, Path)):
-        if not Path(image).is_file():
-            raise UserFileNotFoundError(f'image {image} does not exist')
-        source = dict(img_path=str(image))
-    elif image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
-        source = dict(img=np.ascontiguousarray(image[..., ::-1]))  # pipelines of the stack take BGR
-        pipeline[0]['type'] = 'LoadImageFromNDArray'
-    else:
-        raise UserError(f'image is {image.dtype} {image.shape}; give uint8 pixels (H, W, 3) in RGB order')
-    data = Compose(pipeline)(source)
-    return dict(inputs=[data['inputs']], data_samples=[data['data_samples']])
+def segment(model: Segmentor, image: str | Path | np.ndarray, crf: DenseCRF | str | None = None) -> np.ndarray:
+    """Segment one image: the labels (H, W) of `predict`, uint8 (uint16 for more than 256 classes)."""
+    prediction = predict(model, image, crf)
+    assert isinstance(prediction, Prediction)
+    return prediction.labels
 
 
-def _dataset_meta(cfg: Config) -> dict:
-    """Class names and palette of the test dataset: its class has them, or the files that its arguments name."""
-    dataset = next(iter_datasets(cfg.test_dataloader))
-    kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
-    if 'classes' in kind.METAINFO:
-        return kind.METAINFO
-    try:
-        return DATASETS.build({**dataset, 'lazy_init': True, 'pipeline': []}).metainfo
-    except (OSError, ValueError, AssertionError) as error:
+@dataclass
+class _Loaded:
+    picture: Picture
+    data: dict
+    image: Callable[[], np.ndarray]
+
+
+class _Session:
+    """One call of `predict`."""
+
+    def __init__(self, model: Segmentor, crf: DenseCRF | None, tta: bool, batch_size: int, workers: int | None):
+        self.model, self.crf, self.batch_size, self.workers = model, crf, batch_size, workers
+        if tta and not (model.cfg.get('tta_model') and model.cfg.get('tta_pipeline')):
+            raise UserError(
+                'tta=True needs tta_model and tta_pipeline in the config; configs/_base_ shows how they look'
+            )
+        self.network: Any = MODELS.build({**model.cfg.tta_model, 'module': model}) if tta else model
+        steps = model.cfg.tta_pipeline if tta else _test_pipeline(model.cfg)
+        self.pipelines = {given: _pipeline(steps, given) for given in (False, True)}
+        self.dtype = getattr(model, 'inference_dtype', None)
+        meta = getattr(model, 'dataset_meta', None) or {}
+        self.classes = list(meta.get('classes') or map(str, range(model.num_classes)))
+        self.palette = [tuple(c) for c in meta.get('palette') or voc_palette(len(self.classes))]
+
+    def one(self, source: Any) -> Prediction:
+        """Answer a source of one picture; what is wrong with it is raised as it is."""
+        try:
+            (prediction,) = self.answers(pictures_of(source))
+        except UnreadablePicturesError as error:
+            raise error.errors[0][1] from None
+        return prediction
+
+    def answers(self, pictures: Iterator[Picture]) -> Iterator[Prediction]:
+        """Answer pictures in order, as many ahead of the one that is handed out as keeps everyone at work."""
+        errors: list[tuple[str, Exception]] = []
+        waiting: deque[Callable[[], Prediction]] = deque()
+        with ExitStack() as stack:
+            loader = ThreadPoolExecutor(1, thread_name_prefix='load_pictures')
+            stack.callback(loader.shutdown, cancel_futures=True)
+            pool = self._pool(stack)
+            ahead = 2 * pool.workers if pool else 0
+            for batch in self._batches(self._load_ahead(loader, pictures, errors)):
+                waiting += self._through_network(batch, pool)
+                while len(waiting) > ahead:
+                    yield waiting.popleft()()
+            while waiting:
+                yield waiting.popleft()()
+        if errors:
+            raise UnreadablePicturesError(errors)
+
+    def _pool(self, stack: ExitStack) -> CRFPool | None:
+        on_gpu = next(self.model.parameters()).is_cuda
+        if self.crf is None or self.workers == 0 or (on_gpu and self.crf.backend != 'pydensecrf'):
+            return None
+        return stack.enter_context(CRFPool(self.crf, self.workers))
+
+    def _load_ahead(
+        self, loader: ThreadPoolExecutor, pictures: Iterator[Picture], errors: list[tuple[str, Exception]]
+    ) -> Iterator[_Loaded]:
+        pending: deque[tuple[Picture, Future]] = deque()
+        pictures = iter(pictures)
+        while True:
+            for picture in islice(pictures, AHEAD + self.batch_size - len(pending)):
+                pending.append((picture, loader.submit(self._load, picture)))
+            if not pending:
+                return
+            picture, future = pending.popleft()
+            try:
+                yield future.result()
+            except (UserError, OSError) as error:
+                errors.append((picture.name, error))
+
+    def _load(self, picture: Picture) -> _Loaded:
+        pixels = picture.pixels
+        if pixels is not None:
+            source = dict(img=np.ascontiguousarray(pixels[..., ::-1]))  # BGR, as the stack's loader gives it
+        else:
+            source = dict(img_path=str(picture.path))
+        data: Any = self.pipelines[pixels is not None](source)
+        if pixels is None and self.crf is None:
+            return _Loaded(picture, data, lambda: read_image(str(picture.path)))
+        pixels = read_image(str(picture.path)) if pixels is None else pixels
+        return _Loaded(picture, data, lambda: pixels)
+
+    def _batches(self, loaded: Iterator[_Loaded]) -> Iterator[list[_Loaded]]:
+        """Neighbours of one size; MMSegmentation's preprocessor stacks no others."""
+        batch: list[_Loaded] = []
+        for each in loaded:
+            if batch and (len(batch) == self.batch_size or _sizes(each.data) != _sizes(batch[0].data)):
+                yield batch
+                batch = []
+            batch.append(each)
+        if batch:
+            yield batch
+
+    @torch.no_grad()
+    def _through_network(self, batch: list[_Loaded], pool: CRFPool | None) -> list[Callable[[], Prediction]]:
+        keep = keeping_logits('coarse') if self.crf is None else keep_logits(self.network)
+        device = next(self.model.parameters()).device.type
+        precise = torch.autocast(device, self.dtype) if self.dtype else nullcontext()
+        with keep, precise:
+            samples = self.network.test_step(pseudo_collate([each.data for each in batch]))
+        return [self._answer(*each, pool) for each in zip(batch, samples, strict=True)]
+
+    def _answer(self, loaded: _Loaded, sample: SegDataSample, pool: CRFPool | None) -> Callable[[], Prediction]:
+        name = loaded.picture.name
+        crf = self.crf
+        if crf is None:
+            probabilities = _probabilities(unwrap(self.model), sample, name)
+            return lambda: self._prediction(loaded, sample, probabilities)
+        logits = take_logits(self.model, sample)
+        image = loaded.image()
+        result = pool.submit(image, logits, name).result if pool else lambda: crf(image, logits)
+
+        def refined() -> Prediction:
+            q = result()
+            set_refined(self.model, sample, q)
+            return self._prediction(loaded, sample, lambda: q.cpu().numpy())
+
+        return refined
+
+    def _prediction(self, loaded: _Loaded, sample: Any, probabilities: Callable[[], np.ndarray]) -> Prediction:
+        labels = sample.pred_sem_seg.data[0].cpu().numpy()
+        labels = labels.astype(np.uint8 if len(self.classes) <= 256 else np.uint16, copy=False)
+        return Prediction(loaded.picture.name, labels, self.classes, self.palette, probabilities, loaded.image)
+
+
+def _sizes(data: dict) -> list[tuple[int, ...]]:
+    inputs = data['inputs']
+    return [tuple(view.shape) for view in (inputs if isinstance(inputs, list) else [inputs])]
+
+
+def _probabilities(model: Any, sample: Any, name: str) -> Callable[[], np.ndarray]:
+    """What makes the probabilities (C, H, W) of a sample, of the network's small logits where it has kept those."""
+    coarse = sample.get('coarse_logits')
+    logits = sample.seg_logits.data if coarse is None else coarse.data
+    if not torch.isfinite(logits).all():
         raise UserError(
-            f'the checkpoint names no classes, and test_dataloader.dataset, {kind.__name__}, does not either: {error}. '
-            f"Set its data_root, or put dict(dataset_meta=dict(classes=..., palette=...)) into the checkpoint's 'meta'"
-        ) from error
+            f'{name}: the network answers with NaN or infinite numbers; look at the checkpoint, or at precision'
+        )
+
+    def make() -> np.ndarray:
+        full = logits if coarse is None else model.full_logits(coarse, sample.metainfo)
+        p = torch.cat([1 - full, full]) if len(full) == 1 else full.float().softmax(0)
+        return p.float().cpu().numpy()
+
+    return make
+
+
+def _test_pipeline(cfg: Config) -> list[dict]:
+    loader = cfg.get('test_dataloader')
+    steps = next(iter_datasets(loader))['pipeline'] if loader else cfg.get('test_pipeline')
+    if not steps:
+        raise UserError('the config has neither test_dataloader nor test_pipeline, which say how pictures are prepared')
+    return steps
+
+
+def _pipeline(steps: list[dict], given: bool) -> Compose:
+    """The transforms for a file, or for pixels that are given, without truth.
+
+    MMSegmentation's `inference_model` rewrites the model's own pipeline for arrays, so that files fail from then on.
+    """
+    steps = copy.deepcopy([step for step in steps if step['type'] not in ('LoadAnnotations', 'LoadLabels')])
+    if given:
+        steps[0]['type'] = 'LoadImageFromNDArray'
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return Compose(steps)

@@ -21,7 +21,7 @@ from ..datasets.images import read_image
 from ..errors import UserError
 from ..evaluation.metric import BEFORE_CRF
 from ..models import DeepLab, DeepLabTTA
-from ..models.segmentor import keeping_seg_logits
+from ..models.segmentor import keeping_logits
 
 
 def make_crf(preset: str | Path | None = None, **parameters: Any) -> DenseCRF:
@@ -47,7 +47,7 @@ def refine(model: nn.Module, sample: SegDataSample, crf: DenseCRF, pixels: Tenso
     set_refined(model, sample, crf(*crf_input(model, sample, pixels)))
 
 
-def attach(model: nn.Module, crf: DenseCRF) -> Callable[[], None]:
+def attach(model: Any, crf: DenseCRF) -> Callable[[], None]:
     """Let every `model.test_step` refine its samples, for `inference_model`, `MMSegInferencer` and the like.
 
     Where a sample names no file (inference on an array), the image is the model's input, brought back to its original
@@ -100,7 +100,7 @@ def keep_logits(model: nn.Module) -> AbstractContextManager[None]:
             f"the CRF to refine: set tta_model = dict(type='DeepLabTTA'), which takes any segmentor"
         )
     # MMSegmentation's own segmentors always keep them.
-    return keeping_seg_logits() if isinstance(unwrap(model), DeepLab) else nullcontext()
+    return keeping_logits('full') if isinstance(unwrap(model), DeepLab) else nullcontext()
 
 
 def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = None) -> tuple[np.ndarray, Tensor]:
@@ -111,14 +111,7 @@ def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = N
         sample: With `seg_logits` at the original size; a single channel holds the probability of class 1 of two.
         pixels: The input of the model's preprocessor, uint8 (3, h, w) BGR, for a sample without a file.
     """
-    if 'seg_logits' not in sample:
-        raise UserError(
-            f'{type(unwrap(model)).__name__} predicts label maps without seg_logits, which the dense CRF refines'
-        )
-    logits = sample.seg_logits.data
-    del sample.seg_logits
-    if len(logits) == 1:
-        logits = torch.cat([1 - logits, logits]).log().clamp(min=torch.finfo(logits.dtype).min)
+    logits = take_logits(model, sample)
     path = sample.get('img_path')
     if path is not None:
         return read_image(path), logits
@@ -131,11 +124,29 @@ def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = N
     return image, logits
 
 
-def set_refined(model: nn.Module, sample: SegDataSample, q: Tensor) -> None:
+def take_logits(model: nn.Module, sample: Any) -> Tensor:
+    """The logits (C, H, W) of a predicted sample, which gives them up; two classes for a single channel.
+
+    Raises:
+        UserError: If the segmentor predicts label maps alone.
+    """
+    if 'seg_logits' not in sample:
+        raise UserError(
+            f'{type(unwrap(model)).__name__} predicts label maps without seg_logits, which the dense CRF refines'
+        )
+    logits = sample.seg_logits.data
+    del sample.seg_logits
+    if len(logits) == 1:  # of which the stack gives the probability of class 1
+        logits = torch.cat([1 - logits, logits]).log().clamp(min=torch.finfo(logits.dtype).min)
+    return logits
+
+
+def set_refined(model: nn.Module, sample: Any, q: Tensor) -> None:
     """Replace the sample's prediction by that of the refined probabilities (C, H, W)."""
-    binary = len(q) == 2 and getattr(unwrap(model), 'out_channels', None) == 1
+    segmentor: Any = unwrap(model)
+    binary = len(q) == 2 and getattr(segmentor, 'out_channels', None) == 1
     # A single-channel model decides at its own threshold.
-    label = q[1] > unwrap(model).decode_head.threshold if binary else q.argmax(0)
+    label = q[1] > segmentor.decode_head.threshold if binary else q.argmax(0)
     label = label.to(torch.uint8 if len(q) <= 256 else torch.int16)
     before = sample.pred_sem_seg
     sample.set_data({BEFORE_CRF: before, 'pred_sem_seg': PixelData(data=label[None].to(before.data.device))})

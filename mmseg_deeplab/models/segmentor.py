@@ -1,10 +1,12 @@
 """The segmentor that hands one output stride to backbone and head."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,19 +24,33 @@ from .backbones import DeepLabBackbone
 from .heads import DeepLabHead
 from .layers import resize
 
-_KEEP_SEG_LOGITS = ContextVar('keep_seg_logits', default=False)
+_KEEP_LOGITS = ContextVar('keep_logits', default='none')
 CLASSES_AT_ONCE = 8
 """Class maps that are brought to full size together at test time; fewer is slower, more takes memory."""
 
 
 @contextmanager
-def keeping_seg_logits() -> Iterator[None]:
-    """A context in which every `DeepLab` predicts with `seg_logits`, for the thread that enters it."""
-    token = _KEEP_SEG_LOGITS.set(True)
+def keeping_logits(kind: Literal['full', 'coarse']) -> Iterator[None]:
+    """A context in which every `DeepLab` predicts with logits, for the thread that enters it.
+
+    Args:
+        kind: 'full' gives `seg_logits` at the original size, 'coarse' gives `coarse_logits`, the network's own, which
+            `DeepLab.full_logits` brings to that size.
+    """
+    token = _KEEP_LOGITS.set(kind)
     try:
         yield
     finally:
-        _KEEP_SEG_LOGITS.reset(token)
+        _KEEP_LOGITS.reset(token)
+
+
+@dataclass(frozen=True)
+class CoarseLogits:
+    """A network's logits (C, h, w) of one image, and the size of its input with and without padding to the grid."""
+
+    data: Tensor
+    padded_size: tuple[int, int]
+    size: tuple[int, int]
 
 
 def class_of(kind: str | type) -> type | None:
@@ -263,31 +279,44 @@ class DeepLab(EncoderDecoder):
 
         The map holds bytes up to 256 classes. `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
         """
-        keep = self.keep_seg_logits or _KEEP_SEG_LOGITS.get()
+        keep = self.keep_seg_logits or _KEEP_LOGITS.get() == 'full'
         lean = not keep and self.out_channels > 1 and (self.test_cfg or {}).get('mode', 'whole') == 'whole'
         if data_samples is None or not lean:
             return super().predict(inputs, data_samples)
         padded = self._pad_to_grid(inputs)
-        for logits, sample in zip(self._forward(padded).split(1), data_samples, strict=True):
-            label = self._label_map(logits, padded.shape[2:], inputs.shape[2:], sample.metainfo)
-            sample.pred_sem_seg = PixelData(data=label)
+        sizes = tuple(padded.shape[2:]), tuple(inputs.shape[2:])
+        for logits, sample in zip(self._forward(padded), data_samples, strict=True):
+            coarse = CoarseLogits(logits, *sizes)
+            sample.pred_sem_seg = PixelData(data=self._label_map(coarse, sample.metainfo))
+            if _KEEP_LOGITS.get() == 'coarse':
+                sample.coarse_logits = coarse
         return data_samples
 
-    def _label_map(self, logits: Tensor, padded_size: Sequence[int], size: Sequence[int], meta: dict) -> Tensor:
-        """Upsample logits (1, C, h, w) and take the best class; the same steps as `postprocess_result`, in chunks."""
+    def full_logits(self, coarse: CoarseLogits, meta: Mapping, classes: slice = slice(None)) -> Tensor:
+        """Logits (C, H, W) at an image's original size; the same steps as MMSegmentation's `postprocess_result`.
+
+        Args:
+            coarse: Of the image.
+            meta: The sample's `metainfo`: padding, flip and original size.
+            classes: Which of them.
+        """
         left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
-        height, width = size
+        height, width = coarse.size
+        maps = self._zoom(coarse.data[None, classes], coarse.padded_size)
+        maps = maps[..., top : height - bottom, left : width - right]
+        if meta.get('flip'):
+            maps = maps.flip(3 if meta['flip_direction'] == 'horizontal' else 2)
+        if maps.shape[2:] != tuple(meta['ori_shape'][:2]):
+            maps = self._zoom(maps, meta['ori_shape'][:2])
+        return maps[0]
+
+    def _label_map(self, coarse: CoarseLogits, meta: Mapping) -> Tensor:
+        """The best class (1, H, W) at the original size, a few classes at a time."""
         best = label = torch.empty(0)
-        for start in range(0, logits.shape[1], CLASSES_AT_ONCE):
-            part = logits[:, start : start + CLASSES_AT_ONCE]
-            part = self._zoom(part, padded_size)
-            part = part[..., top : height - bottom, left : width - right]
-            if meta.get('flip'):
-                part = part.flip(3 if meta['flip_direction'] == 'horizontal' else 2)
-            if part.shape[2:] != tuple(meta['ori_shape'][:2]):
-                part = self._zoom(part, meta['ori_shape'][:2])
-            value, index = part.max(dim=1)
-            index = (index + start).to(torch.uint8 if logits.shape[1] <= 256 else torch.int16)
+        for start in range(0, len(coarse.data), CLASSES_AT_ONCE):
+            part = self.full_logits(coarse, meta, slice(start, start + CLASSES_AT_ONCE))
+            value, index = part.max(dim=0, keepdim=True)
+            index = (index + start).to(torch.uint8 if len(coarse.data) <= 256 else torch.int16)
             if start == 0:
                 best, label = value, index
             else:

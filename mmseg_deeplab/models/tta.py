@@ -10,6 +10,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from .segmentor import keeping_logits
+
 
 @MODELS.register_module()
 class DeepLabTTA(SegTTAModel):
@@ -22,8 +24,11 @@ class DeepLabTTA(SegTTAModel):
     def __init__(self, module: dict | nn.Module, **kwargs):
         # MMEngine's base class would look in its own registry, unless a default scope were set.
         super().__init__(MODELS.build(module) if isinstance(module, dict) else module, **kwargs)
-        if hasattr(self.module, 'keep_seg_logits'):
-            setattr(self.module, 'keep_seg_logits', True)  # noqa: B010  a module's attributes have no types
+
+    def test_step(self, data: Any) -> list[SegDataSample]:
+        """Segment a batch of views and merge them; the module is left as it is."""
+        with keeping_logits('full'):
+            return super().test_step(data)
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:
         """Merge the views of each image into one sample with `pred_sem_seg` (1, H, W) and `seg_logits` (C, H, W)."""

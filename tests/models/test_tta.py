@@ -76,10 +76,17 @@ def test_views_of_a_network_are_flipped_back_scaled_and_averaged():
     torch.testing.assert_close(merged.pred_sem_seg.data[0], total.argmax(dim=0))
 
 
-def test_the_wrapped_model_keeps_its_logits():
-    model = segmentor(BACKBONE, dict(type='DeepLabV3Head', channels=8))
-    assert not model.keep_seg_logits
-    assert DeepLabTTA(model).module.keep_seg_logits
+def test_the_wrapped_model_gives_its_logits_to_the_merge_and_stays_as_it_is():
+    preprocessor = dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3)
+    head = dict(type='DeepLabV3Head', channels=8)
+    model = segmentor(BACKBONE, head, data_preprocessor=preprocessor).eval()
+    image = torch.zeros(3, 33, 33, dtype=torch.uint8)
+    sample = SegDataSample(metainfo=dict(ori_shape=(33, 33), img_shape=(33, 33)))
+    with torch.no_grad():
+        (merged,) = DeepLabTTA(model).test_step(dict(inputs=[[image]], data_samples=[[sample]]))
+        (plain,) = model.test_step(dict(inputs=[image], data_samples=[sample.clone()]))
+    assert merged.seg_logits.data.shape[1:] == (33, 33)
+    assert not model.keep_seg_logits and 'seg_logits' not in plain
 
 
 @pytest.mark.parametrize('views', [1, 4])

@@ -121,7 +121,7 @@ def test_visualize_draws_two_pictures(demo, tool, tmp_path, capsys):
         main([*arguments, '--truth', str(tmp_path / 'small.png')])
     with pytest.raises(FileNotFoundError, match='truth nope.png does not exist'):
         main([*arguments, '--truth', 'nope.png'])
-    with pytest.raises(FileNotFoundError, match='image nope.jpg does not exist'):
+    with pytest.raises(FileNotFoundError, match='picture nope.jpg does not exist'):
         main([config, checkpoint, 'nope.jpg', *arguments[3:]])
 
 

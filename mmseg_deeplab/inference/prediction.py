@@ -1,0 +1,130 @@
+"""What comes back for a picture: labels, probabilities, areas, and pictures of them."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..checkpoints.save import atomic_write
+from ..errors import UserError
+from ..visualization.overlays import overlay
+from ..visualization.panels import Legend, compose
+
+PNG_LEVELS = 65535
+"""Confidence in a PNG: 16 bits, 65535 for 1."""
+
+
+@dataclass
+class Prediction:
+    """The answer for one picture, at its original size.
+
+    Attributes:
+        name: The file, or 'image N' for what came without one.
+        labels: Class indices (H, W), uint8, or uint16 for more than 256 classes.
+        classes: Names of the C classes.
+        palette: RGB colours of the classes, 0 to 255.
+    """
+
+    name: str
+    labels: np.ndarray
+    classes: Sequence[str]
+    palette: Sequence[Sequence[int]]
+    _probabilities: Callable[[], np.ndarray] = field(repr=False)
+    _image: Callable[[], np.ndarray] = field(repr=False)
+
+    @property
+    def image(self) -> np.ndarray:
+        """The picture, uint8 RGB (H, W, 3); a file is read when it is asked for."""
+        return self._image()
+
+    def probabilities(self) -> np.ndarray:
+        """Class probabilities (C, H, W), float32; made from the network's small logits at each call."""
+        return self._probabilities()
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The largest probability of each pixel (H, W), float32, 0 to 1."""
+        return self.probabilities().max(axis=0)
+
+    @property
+    def areas(self) -> dict[str, int]:
+        """Pixels of each class that occurs, the largest first."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
+        return {self.classes[k]: int(counts[k]) for k in np.argsort(-counts, kind='stable') if counts[k]}
+
+    def overlay(self, alpha: float = 0.6, legend: bool = False) -> Image.Image:
+        """The class colours blended into the picture, with the names and shares of the classes below on request."""
+        mixed = overlay(self.image, self.labels, self.palette, alpha, ignore_index=-1)
+        if not legend:
+            return Image.fromarray(mixed)
+        colours = dict(zip(self.classes, self.palette, strict=False))
+        entries: Legend = [
+            (f'{name} {count / self.labels.size:.1%}', tuple(colours[name])) for name, count in self.areas.items()
+        ]
+        return compose([('', mixed)], entries)
+
+    def mask(self) -> Image.Image:
+        """The labels as a picture: with the palette up to 256 classes, as 16 bits above."""
+        if self.labels.dtype != np.uint8:
+            return Image.fromarray(self.labels)
+        picture = Image.fromarray(self.labels, mode='P')
+        picture.putpalette(np.asarray(self.palette, np.uint8).ravel().tolist())
+        return picture
+
+    def save(
+        self,
+        mask: str | Path | None = None,
+        overlay: str | Path | None = None,
+        probabilities: str | Path | None = None,
+        confidence: str | Path | None = None,
+    ) -> None:
+        """Write what is named, each file whole or not at all.
+
+        Args:
+            mask: Label map, .png.
+            overlay: Picture with legend, .png or .jpg.
+            probabilities: .npz with `probabilities` (C, H, W) in float16 and `classes`.
+            confidence: .png of 16 bits, 65535 for 1, or .npz with `confidence` (H, W) in float16.
+
+        Raises:
+            UserError: For another suffix.
+        """
+        if mask is not None:
+            _save_picture(self.mask(), mask, ('.png',))
+        if overlay is not None:
+            _save_picture(self.overlay(legend=True), overlay, ('.png', '.jpg', '.jpeg'))
+        if probabilities is not None:
+            _save_arrays(
+                probabilities, probabilities=self.probabilities().astype(np.float16), classes=list(self.classes)
+            )
+        if confidence is not None and Path(confidence).suffix == '.npz':
+            _save_arrays(confidence, confidence=self.confidence.astype(np.float16))
+        elif confidence is not None:
+            levels = np.rint(self.confidence * PNG_LEVELS).astype(np.uint16)
+            _save_picture(Image.fromarray(levels), confidence, ('.png',))
+
+    def _repr_png_(self) -> bytes:
+        """How a notebook shows it."""
+        buffer = io.BytesIO()
+        self.overlay(legend=True).save(buffer, 'PNG')
+        return buffer.getvalue()
+
+
+def _save_picture(picture: Image.Image, path: str | Path, suffixes: tuple[str, ...]) -> None:
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f'{path} can not be written: name it {" or ".join(suffixes)}')
+    with atomic_write(path) as file:
+        picture.save(file, 'PNG' if path.suffix.lower() == '.png' else 'JPEG')
+
+
+def _save_arrays(path: str | Path, **arrays: Any) -> None:
+    path = Path(path)
+    if path.suffix != '.npz':
+        raise UserError(f'{path} can not be written: name it .npz')
+    with atomic_write(path) as file:
+        np.savez_compressed(file, **arrays)
