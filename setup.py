@@ -16,7 +16,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmseg_deeplab', 'mmseg_deeplab.*']),
-    package_data={'mmseg_deeplab.visualization': ['*.html']},
+    package_data={'mmseg_deeplab': ['py.typed'], 'mmseg_deeplab.visualization': ['*.html']},
     entry_points={'console_scripts': ['deeplab = mmseg_deeplab.cli:main']},
     install_requires=[
         'torch>=2.6',
@@ -39,6 +39,6 @@ setup(
         # mmcv 2.1.0 and mmengine 0.10.7 import pkg_resources, which newer setuptools no longer bring.
         'openmmlab': [*requirements('openmmlab'), 'setuptools<81'],
         'crf': ['pydensecrf2>=1.1'],
-        'test': ['pytest', 'pytest-xdist', 'ruff'],
+        'test': ['pytest', 'pytest-xdist', 'ruff', 'ty'],
     },
 )

@@ -4,6 +4,7 @@ import gc
 import os
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
@@ -80,7 +81,8 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner that `cfg.runner_type` names, as MMSegmentation's tools do."""
     if not torch.cuda.is_available():
         keep_freed_memory()
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    settings: Any = cfg  # MMEngine takes it for a dict
+    return RUNNERS.build(settings) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def close_process_group() -> None:
@@ -162,7 +164,7 @@ def _enable_tta(cfg: Config) -> None:
         if not cfg.get(key):
             raise UserError(f'--tta needs {key} in the config; configs/_base_ shows how it looks')
     for dataset in iter_datasets(cfg.test_dataloader):
-        dataset.pipeline = cfg.tta_pipeline
+        dataset['pipeline'] = cfg.tta_pipeline
     # Padding to a fixed size after the scaling would make most of a small view mean colour, which image pooling
     # averages over; the TensorFlow release pads first, so that there the padding is scaled with the image.
     preprocessor = cfg.model.get('data_preprocessor') or {}

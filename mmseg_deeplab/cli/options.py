@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from mmengine.config import DictAction
 
@@ -8,7 +9,7 @@ from mmengine.config import DictAction
 class CfgOptions(DictAction):
     """MMEngine's KEY=VALUE parsing, with an explained error where the '=' is missing."""
 
-    def __call__(self, parser: ArgumentParser, namespace: Namespace, values, option_string=None) -> None:
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: Any = None) -> None:
         for value in values:
             if '=' not in value:
                 parser.error(

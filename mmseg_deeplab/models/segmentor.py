@@ -1,12 +1,12 @@
 """The segmentor that hands one output stride to backbone and head."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ CLASSES_AT_ONCE = 8
 
 
 @contextmanager
-def keeping_logits(kind: Literal['full', 'coarse']) -> Iterator[None]:
+def keeping_logits(kind: Literal['full', 'coarse']) -> Generator[None, None, None]:
     """A context in which every `DeepLab` predicts with logits, for the thread that enters it.
 
     Args:
@@ -49,8 +49,8 @@ class CoarseLogits:
     """A network's logits (C, h, w) of one image, and the size of its input with and without padding to the grid."""
 
     data: Tensor
-    padded_size: tuple[int, int]
-    size: tuple[int, int]
+    padded_size: Sequence[int]
+    size: Sequence[int]
 
 
 def class_of(kind: str | type) -> type | None:
@@ -72,9 +72,7 @@ def scaled_size(size: Sequence[int], scale: float) -> list[int]:
     return [((side - 1) * 2 * up + down) // (2 * down) + 1 for side in size]
 
 
-def _hand_on(
-    name: str, value: object, part: dict | list[dict], place: str, key: str | None = None
-) -> dict | list[dict]:
+def _hand_on(name: str, value: object, part: Any, place: str, key: str | None = None) -> Any:
     """A part's config, or each one's of a list, with the value that the model states once as `name` put at `key`."""
     if isinstance(part, (list, tuple)):
         return [_hand_on(name, value, child, f'{place}.{i}', key) for i, child in enumerate(part)]

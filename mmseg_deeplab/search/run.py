@@ -16,6 +16,7 @@ from torch import nn
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
+from ..inference.model import Segmentor
 from ..inference.refine import crf_input, keep_logits
 from ..visualization.crf_maps import surface_figure
 from .search import Candidate, Score, Search, save_case
@@ -35,7 +36,7 @@ class Report:
 
 
 def search_crf(
-    model: nn.Module,
+    model: Segmentor,
     dataset: BaseDataset,
     source: str,
     folder: Path,
@@ -76,7 +77,7 @@ def search_crf(
     unknown = [c for c in class_subset if c not in classes and c not in range(len(classes))]
     if unknown:
         raise UserError(f'classes {unknown}: the dataset has {classes}')
-    subset = [classes.index(c) if c in classes else c for c in class_subset]
+    subset = [classes.index(c) if c in classes else int(c) for c in class_subset]
     order = np.random.default_rng(seed).permutation(len(dataset))[: images + held_out].tolist()
     origin = origin_of(model, dataset)
     cases = predict_cases(model, dataset, order, folder / 'cases', progress('network'), origin)
@@ -87,14 +88,14 @@ def search_crf(
         without = search.scores([None], searched)[0]
         search.progress = progress('searching')
         scores = search.coarse_to_fine(grid, searched)
-        best = scores[0].candidate
+        best = scores[0].candidate or {}
         search.progress = progress('held-out images')
-        check = tuple(search.scores([None, best], others)) if others else None
+        check = _pair(*search.scores([None, best], others)) if others else None
     preset, figure = folder / 'preset.py', folder / 'surface.png'
     with atomic_write(preset) as file:
         file.write(_preset(source, scores[0], without, check, images, {**fixed, **best}).encode())
     with atomic_write(figure) as file:
-        surface_figure([(score.candidate, score.miou) for score in scores], without.miou).savefig(file, dpi=110)
+        surface_figure([(score.candidate or {}, score.miou) for score in scores], without.miou).savefig(file, dpi=110)
     return Report(scores, without, check, preset, figure)
 
 
@@ -121,7 +122,7 @@ def origin_of(model: nn.Module, dataset: BaseDataset) -> str:
 
 @torch.no_grad()
 def predict_cases(
-    model: nn.Module, dataset: BaseDataset, order: Sequence[int], folder: Path, progress: Progress, origin: str
+    model: Segmentor, dataset: BaseDataset, order: Sequence[int], folder: Path, progress: Progress, origin: str
 ) -> list[Path]:
     """Save image, logits and truth of the dataset's images `order`, each once, as files for `Search`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ def predict_cases(
         if not path.exists():
             batch = pseudo_collate([dataset[index]])
             with keep_logits(model):
-                sample = model.test_step(batch)[0]
+                sample: Any = model.test_step(batch)[0]
             if 'gt_sem_seg' not in sample:
                 raise UserError(f'{sample.img_path} came without truth: the search needs LoadLabels in the pipeline')
             image, logits = crf_input(model, sample, batch['inputs'][0])
@@ -150,10 +151,10 @@ def predict_cases(
 
 def format_report(report: Report, count: int = 10) -> str:
     """The best candidates and the gains, as text."""
-    names = list(report.scores[0].candidate)
+    names = list(report.scores[0].candidate or {})
     lines = ['  mIoU   aAcc  ' + ''.join(f'{name:>12}' for name in names)]
     for score in report.scores[:count]:
-        values = ''.join(f'{score.candidate[name]:>12g}' for name in names)
+        values = ''.join(f'{(score.candidate or {})[name]:>12g}' for name in names)
         lines.append(f'{100 * score.miou:6.2f} {100 * score.pixel_acc:6.2f}  {values}')
     lines.append(f'{100 * report.without.miou:6.2f} {100 * report.without.pixel_acc:6.2f}   without CRF')
     if report.held_out:
@@ -190,6 +191,10 @@ def _preset(
         text += f'# On images that were not searched on: {_gain(*check)}.\n'
     arguments = ', '.join(f'{name}={value!r}' for name, value in values.items())
     return f'{text}dense_crf = dict({arguments})\n'
+
+
+def _pair(without: Score, best: Score) -> tuple[Score, Score]:
+    return without, best
 
 
 def _gain(without: Score, refined: Score) -> str:

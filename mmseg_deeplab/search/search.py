@@ -33,7 +33,7 @@ GRIDS = {
 }
 """What the papers searched."""
 
-Candidate = dict[str, float]
+Candidate = dict[str, Any]
 Counted = list[tuple[list[int], list[int]]]  # for each candidate: cells of the confusion matrix, their pixels
 
 
@@ -238,7 +238,8 @@ def _count(
     for candidate in candidates:
         q = case.probabilities
         if candidate is not None:
-            q = DenseCRF(**{**fixed, **candidate})(case.image, q)
+            parameters: dict[str, Any] = {**fixed, **candidate}
+            q = DenseCRF(**parameters)(case.image, q)
         counts = np.bincount(truth + q.argmax(0)[valid], minlength=num_classes**2)
         cells = np.flatnonzero(counts)
         result.append((cells.tolist(), counts[cells].tolist()))
