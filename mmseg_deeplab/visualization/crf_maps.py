@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .overlays import overlay
+from .text import drawable, text_style
 
 WIDTH = 2.6  # inches of one panel
 SCORE_RANGE = 15.0  # log-odds of the belief that differs from 0 or 1 by 3e-7
@@ -123,5 +124,5 @@ def surface_figure(scores: Sequence[tuple[Mapping[str, float], float]], without:
 
 def _show(axes: Axes, picture: np.ndarray, title: str, **kwargs):
     axes.axis('off')
-    axes.set_title(title, fontsize=10)
+    axes.set_title(drawable(title), fontsize=10, **text_style([title]))
     return axes.imshow(picture, interpolation='nearest', **kwargs)

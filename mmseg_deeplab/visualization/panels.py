@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .overlays import colorize, difference, difference_legend, stripes
+from .text import draw_text, text_width
 
 Legend = list[tuple[str, Sequence[int] | None]]  # names and RGB colours; None is void
 MIN_PANEL_WIDTH = 160  # narrower images are enlarged, or their titles would not fit
-GAP, LINE = 8, 22
+GAP, LINE, FONT_SIZE = 8, 22, 14
 
 
 def draw_panels(
@@ -52,14 +53,13 @@ def _present(classes: Sequence[str], palette: Sequence[Sequence[int]], maps: lis
 
 def compose(panels: list[tuple[str, np.ndarray]], legend: Legend) -> Image.Image:
     """Titles above the panels, the legend below in as many lines as it needs."""
-    font = ImageFont.load_default(14)
     height, width = panels[0][1].shape[:2]
     scale = -(-MIN_PANEL_WIDTH // width) if width < MIN_PANEL_WIDTH else 1
     height, width = height * scale, width * scale
-    total_width = (width + GAP) * len(panels) + GAP
+    entries = [20 + text_width(name, FONT_SIZE) + 2 * GAP for name, _ in legend]
+    total_width = max([(width + GAP) * len(panels) + GAP, *(GAP + entry for entry in entries)])
     places, x, y = [], GAP, LINE + height + GAP
-    for name, _ in legend:
-        entry = 20 + int(font.getlength(name)) + 2 * GAP
+    for entry in entries:
         if x + entry > total_width and x > GAP:
             x, y = GAP, y + LINE
         places.append((x, y))
@@ -68,7 +68,7 @@ def compose(panels: list[tuple[str, np.ndarray]], legend: Legend) -> Image.Image
     draw = ImageDraw.Draw(canvas)
     for number, (title, panel) in enumerate(panels):
         left = GAP + number * (width + GAP)
-        draw.text((left, 3), title, 'black', font)
+        draw_text(draw, (left, 3), title, FONT_SIZE)
         if scale > 1:
             panel = cv2.resize(panel, (width, height), interpolation=cv2.INTER_NEAREST)
         canvas.paste(Image.fromarray(panel), (left, LINE))
@@ -76,5 +76,5 @@ def compose(panels: list[tuple[str, np.ndarray]], legend: Legend) -> Image.Image
         patch = stripes((14, 14)) if color is None else np.full((14, 14, 3), color, np.uint8)
         canvas.paste(Image.fromarray(patch), (x, y + 2))
         draw.rectangle((x, y + 2, x + 13, y + 15), outline='grey')
-        draw.text((x + 20, y), name, 'black', font)
+        draw_text(draw, (x + 20, y), name, FONT_SIZE)
     return canvas

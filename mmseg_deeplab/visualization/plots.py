@@ -11,6 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from ..evaluation import Scores, TrimapCurve
+from .text import drawable, text_style
 
 MAX_NUMBERED = 25  # classes up to which the cells of the confusion matrix carry numbers
 CRF_COLOR, PLAIN_COLOR = '#1f6feb', '#e3742f'
@@ -29,7 +30,8 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     matrix = matrix[np.ix_(shown, shown)]
     pixels = matrix.sum(1, keepdims=True)
     percent = np.divide(100 * matrix, pixels, out=np.full(matrix.shape, np.nan), where=pixels > 0)
-    names = [classes[k] for k in shown]
+    names = [drawable(classes[k]) for k in shown]
+    style = text_style(names)
     side = float(np.clip(2.2 + 0.34 * len(names), 4, 24))
     figure = Figure((side + 0.8, side), layout='constrained')
     axes = figure.add_subplot()
@@ -37,8 +39,8 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     # The square root keeps confusions of one percent visible.
     picture = axes.imshow(percent, cmap='Blues', norm=PowerNorm(0.5, 0, 100))
     size = 9 if len(names) <= MAX_NUMBERED else 5
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size, **style)
+    axes.set_yticks(range(len(names)), names, fontsize=size, **style)
     axes.set_xlabel('predicted')
     axes.set_ylabel('truth')
     if len(names) <= MAX_NUMBERED:
@@ -60,11 +62,12 @@ def class_iou_figure(classes: Sequence[str], scores: Scores, before: Scores | No
         bars = [('with CRF', scores, CRF_COLOR, -0.2), ('without CRF', before, PLAIN_COLOR, 0.2)]
     for label, values, color, offset in bars:
         iou = 100 * values.iou
-        mean = float(np.nanmean(iou)) if shown else float('nan')
+        mean = 100 * values.miou
         height = 0.8 / len(bars)
         axes.barh(position + offset, iou[shown], height, color=color, label=f'{label} (mean {mean:.2f})')
         axes.axvline(mean, color=color, linestyle=':', linewidth=1)
-    axes.set_yticks(position, [classes[k] for k in shown], fontsize=9 if len(shown) <= 40 else 6)
+    names = [drawable(classes[k]) for k in shown]
+    axes.set_yticks(position, names, fontsize=9 if len(shown) <= 40 else 6, **text_style(names))
     axes.invert_yaxis()
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 100)

@@ -1,7 +1,7 @@
 """Receptive fields: by formula, by which pixels are connected, and by gradients of the real network."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
 from ..errors import UserError
+from .text import drawable, text_style
 
 aten = torch.ops.aten
 POOLS = (aten.max_pool2d_with_indices, aten.max_pool2d, aten.avg_pool2d)
@@ -132,24 +133,21 @@ def trace_fields(
     Raises:
         ValueError: If the network mixes all positions, as attention does.
     """
+    model = copy.deepcopy(model)
     tracker = ModuleTracker()
     trace = _Trace(tracker)
     fields: dict[str, Field] = {}
-    hooks = [model.get_submodule(start).register_forward_pre_hook(lambda _, inputs: trace.seed(_last(inputs)))]
+    model.get_submodule(start).register_forward_pre_hook(lambda _, inputs: trace.seed(_last(inputs)))
     for name, module in model.named_modules():
 
         def store(_: nn.Module, __: tuple, out: Tensor, name: str = name) -> None:
             if id(_last(out)) in trace.fields:
                 fields[name] = trace.fields[id(_last(out))][0]
 
-        hooks.append(module.register_forward_hook(store))
-    training = model.training
+        module.register_forward_hook(store)
+    model.eval()  # whose result some models of MMSegmentation leave out
     with torch.no_grad(), tracker, trace:
-        model.eval()  # whose result some models of MMSegmentation leave out
         model(torch.zeros(1, 3, *shape, device=next(model.parameters()).device))
-    model.train(training)
-    for hook in hooks:
-        hook.remove()
     return trace.layers, fields
 
 
@@ -205,19 +203,16 @@ def measure_field(model: nn.Module, images: Tensor, of: str, start: str = '') ->
     Returns:
         Absolute gradient, (h, w), averaged over images and channels.
     """
+    model = copy.deepcopy(model)
     kept: dict[str, Tensor] = {}
 
     def keep_input(_: nn.Module, inputs: tuple) -> Tensor:
         kept['input'] = _last(inputs).detach().requires_grad_()
         return kept['input']
 
-    hooks = [
-        model.get_submodule(start).register_forward_pre_hook(keep_input),
-        model.get_submodule(of).register_forward_hook(lambda _, __, out: kept.update(out=_last(out))),
-    ]
+    model.get_submodule(start).register_forward_pre_hook(keep_input)
+    model.get_submodule(of).register_forward_hook(lambda _, __, out: kept.update(out=_last(out)))
     model(images)
-    for hook in hooks:
-        hook.remove()
     out = kept['out']
     centre = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
     (gradient,) = torch.autograd.grad(centre.sum(), kept['input'])
@@ -264,7 +259,11 @@ def draw_fields(columns: list[tuple[str, Field, np.ndarray, np.ndarray]], unit: 
         above.imshow(visible, cmap='viridis', norm=LogNorm(top * 1e-3, top), interpolation='nearest')
         below.imshow(effective, cmap='magma', vmax=np.quantile(effective, 0.999), interpolation='nearest')
         size = 'whole image' if field.size == inf else f'{field.size:.0f}'
-        above.set_title(f'{title}\nby formula {size}, {coverage(connected):.0%} connected', fontsize=9)
+        above.set_title(
+            f'{drawable(title)}\nby formula {size}, {coverage(connected):.0%} connected',
+            fontsize=9,
+            **text_style([title]),
+        )
         below.set_title('effective (gradient)', fontsize=9)
         for axis, color in ((above, 'red'), (below, 'white')):
             axis.tick_params(labelsize=7)
@@ -280,16 +279,18 @@ def inspect_fields(
     """Layers and picture of the backbone's field on the image and of its last units' field on their input.
 
     Args:
-        model: Segmentor.
+        model: Segmentor; it stays as it is.
         size: Side of the noise images, in pixels.
         trained: Whether its weights are; if not, batch norm is calibrated first.
         start: Module at which the second column starts; the first unit with a rate if None.
 
     Of several scales of the input (v2), the first, the image itself, is looked at.
     """
-    if len(getattr(model, 'multi_scale_inputs', (1.0,))) > 1:
-        print_log(f'Of the scales {model.multi_scale_inputs} of the input, only the first is looked at', 'current')
-        model.multi_scale_inputs = model.multi_scale_inputs[:1]
+    model = copy.deepcopy(model)
+    scales: Sequence[float] = getattr(model, 'multi_scale_inputs', (1.0,))
+    if len(scales) > 1:
+        print_log(f'Of the scales {scales} of the input, only the first is looked at', 'current')
+        model.multi_scale_inputs = scales[:1]
     layers, fields = trace_fields(model, (size, size))
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     if not trained:
