@@ -1,9 +1,10 @@
 """Receptive fields: by formula, by which pixels are connected, and by gradients of the real network."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import numpy as np
 import torch
@@ -287,7 +288,7 @@ def inspect_fields(
     Of several scales of the input (v2), the first, the image itself, is looked at.
     """
     model = copy.deepcopy(model)
-    scales: Sequence[float] = getattr(model, 'multi_scale_inputs', (1.0,))
+    scales: Any = getattr(model, 'multi_scale_inputs', (1.0,))
     if len(scales) > 1:
         print_log(f'Of the scales {scales} of the input, only the first is looked at', 'current')
         model.multi_scale_inputs = scales[:1]

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.structures import PixelData
 from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmseg_deeplab.evaluation import Scores, SegmentationMetric
+from mmseg_deeplab.evaluation import Scores, SegmentationMetric, TrimapMetric
 from mmseg_deeplab.evaluation.metric import class_table
 
 
@@ -191,3 +192,71 @@ def test_saved_predictions_are_palette_pngs(tmp_path, meta, make_sample, evaluat
     with Image.open(tmp_path / 'a.png') as picture:
         np.testing.assert_array_equal(np.array(picture), prediction + 1)
         np.testing.assert_array_equal(np.array(picture.convert('RGB'))[0, 1], meta['palette'][1])
+
+
+def test_what_the_crf_removes_is_no_gain(make_sample, evaluate):
+    """Truth of sky and road; before the CRF the tree, after it the car is predicted where neither is."""
+    truth = np.zeros((10, 10), int)
+    truth[:, 5:] = 1
+    before, after = truth.copy(), truth.copy()
+    before[0, 0], after[0, 0] = 3, 2
+    metric = SegmentationMetric()
+    result = evaluate(metric, [make_sample(truth, after, before=before)])
+    assert result['mIoU'] == result['before_crf/mIoU'] == round(100 * (49 / 50 + 1 + 0) / 3, 2)
+    assert result['mDice'] == result['before_crf/mDice']
+    assert metric.only_before_crf == ['tree']
+    assert metric.images[0].miou == metric.images_before_crf[0].miou
+    alone = evaluate(SegmentationMetric(), [make_sample(truth, after)])
+    assert {name: result[name] for name in alone} == alone, 'the refined scores are those of any other test'
+
+
+def test_the_log_names_the_classes_that_leave_the_means(make_sample, evaluate, caplog):
+    truth = np.zeros((4, 4), int)
+    logger = MMLogger.get_instance('leaving')
+    logger.addHandler(caplog.handler)
+    evaluate(SegmentationMetric(), [make_sample(truth, truth, before=np.where(np.eye(4), 2, truth))])
+    assert 'predicted before the CRF only, and no part of the means: car' in caplog.text
+
+
+@pytest.mark.parametrize('key', ['gt_sem_seg', 'pred_sem_seg', 'pred_sem_seg_before_crf'])
+@pytest.mark.parametrize('value', [0.5, -0.25, np.nan, np.inf])
+@pytest.mark.parametrize('kind', [SegmentationMetric, TrimapMetric])
+def test_labels_with_fractions_are_refused(make_sample, evaluate, kind, key, value):
+    labels = np.zeros((4, 4), np.float32)
+    sample = make_sample(labels.copy(), labels.copy(), before=labels.copy(), dtype=torch.float32)
+    sample.get(key).data[0, 1, 1] = value
+    with pytest.raises(ValueError, match=rf'/data/a\.png: {key} holds \[{value}\]; labels are whole numbers'):
+        evaluate(kind(), [sample])
+
+
+@pytest.mark.parametrize('size', [(4, 5), (5, 4), (2, 4, 4)])
+@pytest.mark.parametrize('key', ['gt_sem_seg', 'pred_sem_seg', 'pred_sem_seg_before_crf'])
+@pytest.mark.parametrize('kind', [SegmentationMetric, TrimapMetric])
+def test_maps_of_different_sizes_name_the_file(make_sample, evaluate, kind, key, size):
+    labels = np.zeros((4, 4), np.uint8)
+    sample = make_sample(labels, labels, before=labels)
+    shape = size if len(size) == 3 else (1, *size)
+    delattr(sample, key)
+    sample.set_data({key: PixelData(data=torch.zeros(shape, dtype=torch.uint8))})
+    with pytest.raises(ValueError, match=r'/data/a\.png: the label map is .* but the prediction is'):
+        evaluate(kind(), [sample])
+
+
+def test_predictions_that_would_overwrite_each_other_are_refused(tmp_path, make_sample, evaluate):
+    maps = np.zeros((2, 2), int)
+    samples = [make_sample(maps, maps, name) for name in ('a/1.jpg', 'b/1.jpg')]
+    with pytest.raises(ValueError, match=r'/data/a/1\.jpg and /data/b/1\.jpg .* image_root .* to /data,'):
+        evaluate(SegmentationMetric(output_dir=str(tmp_path)), samples)
+    evaluate(SegmentationMetric(output_dir=str(tmp_path), image_root='/data'), samples)
+    metric = SegmentationMetric(output_dir=str(tmp_path))
+    for _ in range(2):  # the same images once more, as at the next validation
+        evaluate(metric, samples[:1])
+
+
+def test_saving_only_warns_of_nothing(tmp_path, make_sample, evaluate, caplog):
+    maps = np.zeros((2, 2), int)
+    logger = MMLogger.get_instance('saving')
+    logger.addHandler(caplog.handler)
+    evaluate(SegmentationMetric(output_dir=str(tmp_path), format_only=True), [make_sample(maps, maps)])
+    assert [record.levelname for record in caplog.records] == ['INFO']
+    assert f'1 predictions saved to {tmp_path}' in caplog.text

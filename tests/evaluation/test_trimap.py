@@ -137,3 +137,19 @@ def test_labels_and_predictions_beyond_the_classes_name_the_file(make_sample, ev
     truth[4:] = 1
     with pytest.raises(ValueError, match=r'/data/a\.png: the model predicts class 6'):
         evaluate(TrimapMetric(), [make_sample(truth, np.full((9, 9), 6))])
+
+
+def test_what_the_crf_removes_is_no_gain(make_sample, evaluate):
+    """Nor what it adds: at each width the same classes count."""
+    truth = np.zeros((12, 12), int)
+    truth[:, 6:] = 1
+    before, after = truth.copy(), truth.copy()
+    before[3, 2], after[3, 1] = 3, 2  # 4 and 5 pixels from the boundary
+    metric = TrimapMetric(max_width=8)
+    evaluate(metric, [make_sample(truth, after, before=before)])
+    sky = np.array([w * 12 for w in range(1, 7)])
+    np.testing.assert_allclose(metric.curve.miou[:4], 100)
+    np.testing.assert_allclose(metric.curve.miou[4:6], 100 * ((sky[4:] - 1) / sky[4:] + 1 + 0) / 3)
+    np.testing.assert_allclose(metric.curve_before_crf.miou[:3], 100)
+    np.testing.assert_allclose(metric.curve_before_crf.miou[3], 100 * ((sky[3] - 1) / sky[3] + 1) / 2)
+    np.testing.assert_allclose(metric.curve_before_crf.miou[4:6], 100 * ((sky[4:] - 1) / sky[4:] + 1 + 0) / 3)

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mmseg_deeplab.visualization.crf_maps import boundary, iteration_figure, label_figure, surface_figure
 
@@ -25,7 +26,7 @@ def test_iteration_figure_has_a_score_and_a_belief_map_for_every_step():
     for k, (_, score), (_, belief) in zip(beliefs, panels[1:4], panels[4:], strict=True):
         np.testing.assert_allclose(belief, beliefs[k][1])
         np.testing.assert_allclose(1 / (1 + np.exp(-score)), beliefs[k][1], rtol=1e-6)
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
 
 
 @pytest.mark.filterwarnings('error::RuntimeWarning')  # NumPy's of log(0)
@@ -69,8 +70,8 @@ def test_surface_shows_the_best_of_each_cell_and_frames_the_best_of_all():
     frames = [(axes.get_title(), patch.get_xy()) for axes in figure.axes for patch in axes.patches if axes.images]
     assert frames == [('bi_w = 5', (0.5, -0.5))]
     assert '51.00' in figure.get_suptitle()
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
 
 
 def test_one_candidate_is_a_surface_too():
-    surface_figure([(dict(bi_w=4, bi_xy_std=67, bi_rgb_std=3), 0.7)], 0.6).canvas.draw()
+    FigureCanvasAgg(surface_figure([(dict(bi_w=4, bi_xy_std=67, bi_rgb_std=3), 0.7)], 0.6)).draw()

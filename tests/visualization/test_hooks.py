@@ -1,6 +1,7 @@
 """PanelHook and ReportHook in a runner's own test loop."""
 
 import csv
+import errno
 import multiprocessing
 import os
 import re
@@ -15,7 +16,9 @@ import torch.distributed
 from PIL import Image
 
 from mmseg_deeplab.engine.hooks import panels
-from mmseg_deeplab.visualization.report_page import image_names, render
+from mmseg_deeplab.evaluation import Scores
+from mmseg_deeplab.evaluation.metric import ImageResult
+from mmseg_deeplab.visualization.report_page import Card, image_names, render
 
 
 @pytest.mark.parametrize('mode', ['test', 'val'])
@@ -38,6 +41,9 @@ def test_only_the_drawn_images_are_decoded_again(run_test, tmp_path, monkeypatch
         assert picture.width == 5 * 208 + 8
 
 
+NO_PLOTS = dict.fromkeys(('class_iou', 'trimap', 'confusion'), b'')
+
+
 class Page(HTMLParser):
     """Collects tags, checks that they close, and finds every address that the page would fetch."""
 
@@ -46,18 +52,22 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open, self.headings, self.addresses = [], [], []
+        self.tags, self.attributes, self.text = set(), set(), ''
         self.feed(text)
         assert not self.open, f'unclosed: {self.open}'
 
     def handle_starttag(self, tag, attrs):
         if tag not in self.VOID:
             self.open.append(tag)
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
         self.addresses += [value for name, value in attrs if name in ('src', 'href')]
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        self.text += data
         if self.open and self.open[-1] == 'h2':
             self.headings.append(data)
 
@@ -142,14 +152,86 @@ def test_report_needs_our_metric(run_test, tmp_path):
         run_test([{'type': 'ReportHook', 'out_dir': str(tmp_path)}], evaluator={'type': 'IoUMetric'})
 
 
-def test_user_text_is_escaped():
-    from mmseg_deeplab.evaluation import Scores
-
+@pytest.mark.parametrize('text', ['<u>&', '"><script>alert(1)</script>', "{{ 1 + 1 }} {% raw %}' x='"])
+def test_user_text_is_escaped(text):
+    """Wherever a name comes from: config, classes, files, metrics."""
+    matrix = np.ones((1, 1), int)
+    image = ImageResult.of(f'/data/{text.replace("/", "")}.png', matrix)
+    card = Card(image, image, {text: np.zeros((4, 4, 3), np.uint8)})
     page = render(
-        '<b>&', {}, {}, ['<i>'], [(1, 2, 3)], Scores.of(np.ones((1, 1), int)), None,
-        {'class_iou': b'', 'trimap': b'', 'confusion': b''}, [], [], [], 'a < b',
+        text, {text: text}, {text: 1.0, f'before_crf/{text}': 2.0}, [text], [(1, 2, 3)], Scores.of(matrix),
+        Scores.of(matrix), NO_PLOTS, [card], [card], [image], text, [text],
     )  # fmt: skip
-    assert '<title>&lt;b&gt;&amp;</title>' in page and '&lt;i&gt;' in page and 'a &lt; b' in page
+    assert text not in page and '<script' not in page
+    parsed = Page(page)
+    assert {'html', 'body', 'table'} <= parsed.tags and not {'u', 'script'} & parsed.tags
+    assert parsed.text.count(text) >= 10
+    assert parsed.attributes <= {
+        'lang', 'charset', 'name', 'content', 'class', 'style', 'src', 'alt',
+    }  # fmt: skip
+
+
+def test_before_and_after_are_over_the_same_classes_and_the_page_says_so():
+    """Before the CRF a third class is predicted, which is nowhere in the truth: that it goes is no gain."""
+    after = Scores.of(np.array([[90, 10, 0], [0, 100, 0], [0, 0, 0]]))
+    before = Scores.of(np.array([[90, 5, 5], [0, 100, 0], [0, 0, 0]]), among=after.counted)
+    page = render(
+        'run', {}, {'mIoU': 100 * after.miou, 'before_crf/mIoU': 100 * before.miou}, ['sky', 'road', 'cow'],
+        [(0, 0, 0)] * 3, after, before, NO_PLOTS, [], [], [], '', ['cow'],
+    )  # fmt: skip
+    text = ' '.join(Page(page).text.split())
+    assert 'the same classes: those that occur in the truth or in the prediction after the CRF' in text
+    assert 'Predicted before the CRF only, and no part of the means: cow.' in text
+    assert f'{100 * (0.9 + 100 / 105) / 2:.2f} before CRF' in text
+    rows = re.findall(r'<tr[^>]*>(.*?)</tr>', page, flags=re.S)
+    cells = [
+        [re.sub('<[^>]*>', '', cell).strip() for cell in re.findall('<td>(.*?)</td>', row, flags=re.S)] for row in rows
+    ]
+    table = {row[0]: row[1:] for row in cells if len(row) == 7}
+    assert table['cow'] == ['–', '', '–', '–', '–', '–']
+    changes = [float(table[name][-1]) for name in ('sky', 'road')]
+    assert min(changes) <= float(table['mean'][-1]) <= max(changes)
+
+
+@pytest.mark.parametrize(
+    'images, expected',
+    [
+        (['/d/a/1.jpg', '/d/b/2.jpg'], ['1', '2']),
+        (['/d/a/1.jpg', '/d/b/1.jpg', '/d/b/2.jpg'], ['a/1', 'b/1', 'b/2']),
+        (['/d/1.jpg', '/d/1.png'], ['1.jpg', '1.png']),
+        (['/d/A.jpg', '/d/a.jpg', '/d/b/a.jpg'], ['A.jpg', 'a.jpg', 'b/a.jpg']),
+        (['/d/1.jpg', 'e/1.jpg', '../1.jpg'], None),
+        (['/d/x.y.jpg', '/d/x.z.jpg'], ['x.y', 'x.z']),
+        (['/d/1.jpg', '/d/1.jpg'], ['1', '1']),
+    ],
+)
+def test_pictures_of_one_name_stay_apart(images, expected):
+    names = panels.picture_names(images)
+    assert all(not name.is_absolute() and '..' not in name.parts for name in names.values())
+    assert len(set(names.values())) == len(set(images))
+    if expected:
+        assert [str(names[image]) for image in images] == [f'{name}.png' for name in expected]
+
+
+def test_an_error_in_the_middle_leaves_no_part_of_a_file(run_test, tmp_path, monkeypatch):
+    """A full disk, for example: the old page stays, and the message has the name of the file."""
+    hooks = [
+        {'type': 'PanelHook', 'out_dir': str(tmp_path / 'show')},
+        {'type': 'ReportHook', 'out_dir': str(tmp_path / 'report')},
+    ]
+    run_test(hooks, num_images=2)
+    old = {path: path.read_bytes() for path in tmp_path.glob('*/*.*') if path.parent.name in ('show', 'report')}
+    assert len(old) == 2 + 7
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    for hook in hooks:
+        with pytest.raises(ValueError, match=r'/(show|report)/.*\.png can not be written: No space left'):
+            run_test([hook], num_images=2)
+    now = {path: path.read_bytes() for path in tmp_path.glob('*/*.*') if path.parent.name in ('show', 'report')}
+    assert now == old
 
 
 def test_number_of_pictures_is_checked(tmp_path):

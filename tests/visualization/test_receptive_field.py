@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmseg.models.backbones import ResNet
 from mmseg.registry import MODELS
 from torch import nn
@@ -124,7 +125,7 @@ def test_the_picture_has_a_column_for_the_image_and_one_for_the_atrous_units():
     text = format_layers(layers)
     assert 'backbone.layer4.2.conv2' in text
     assert 'decode_head.aspp.branches.1.conv' in text
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
 
 
 def test_of_several_scales_of_the_input_the_first_is_looked_at():
@@ -132,6 +133,22 @@ def test_of_several_scales_of_the_input_the_first_is_looked_at():
     layers, _ = inspect_fields(model, size=65)
     model.multi_scale_inputs = (1.0, 0.75, 0.5)
     assert inspect_fields(model, size=65)[0] == layers
+    assert model.multi_scale_inputs == (1.0, 0.75, 0.5)
+
+
+def test_the_model_stays_as_it_is():
+    """Weights, statistics, modes, hooks and settings; also where it stops in the middle."""
+    model = _segmentor(dict(type='DeepLabMobileNetV2', width=0.25)).train()
+    model.backbone.layer1.eval()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    inspect_fields(model, size=65)
+    measure_field(model, torch.zeros(2, 3, 65, 65), 'backbone')
+    with pytest.raises(AttributeError):
+        trace_fields(model, (65, 65), 'backbone.nothing')
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_an_output_stride_without_rates_has_one_column():
