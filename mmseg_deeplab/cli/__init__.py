@@ -10,6 +10,7 @@ from ..errors import UserError
 COMMANDS = {
     'train': 'train a segmentor from a config file',
     'test': 'evaluate a checkpoint',
+    'predict': 'segment pictures, folders and videos',
     'convert': 'convert a checkpoint of another codebase',
     'prepare': 'turn a downloaded dataset into the tree that the configs expect',
     'browse': 'draw samples of a dataset as the network will see them',

@@ -15,13 +15,13 @@ from mmseg.evaluation import CityscapesMetric, IoUMetric
 from mmseg.registry import METRICS, RUNNERS
 
 from ..crf.memory import keep_freed_memory
-from ..crf.presets import load_preset
 from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
 from ..engine.hooks import DenseCRFHook
 from ..errors import UserError, UserFileNotFoundError
 from ..evaluation import SegmentationMetric
 from ..models import DeepLab
 from ..preflight import check_custom_hooks, check_options
+from .options import crf_of
 
 
 def load_train_config(args: Namespace) -> Config:
@@ -60,13 +60,10 @@ def load_test_config(args: Namespace) -> Config:
         _save_predictions(cfg, args.out)
     configured = list(cfg.get('custom_hooks') or [])
     hooks = []
-    if args.crf_backend is not None and args.crf is None:
-        raise UserError("--crf-backend chooses the backend of --crf; give --crf too, or set the config's hook")
-    if args.crf is not None:
+    crf = crf_of(args)
+    if crf is not None:
         configured = [hook for hook in configured if hook.get('type') not in ('DenseCRFHook', DenseCRFHook)]
-        backend = {} if args.crf_backend is None else dict(backend=args.crf_backend)
-        load_preset(args.crf)  # names what is wrong with it before anything is built
-        hooks.append(dict(type='DenseCRFHook', preset=args.crf, **backend))
+        hooks.append(dict(type='DenseCRFHook', **crf))
     if args.show_dir is not None:
         hooks.append(dict(type='PanelHook', out_dir=args.show_dir))
     if args.report is not None:

@@ -5,6 +5,9 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from ..crf.presets import load_preset
+from ..errors import UserError
+
 
 class CfgOptions(DictAction):
     """MMEngine's KEY=VALUE parsing, with an explained error where the '=' is missing."""
@@ -32,3 +35,30 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--check-all', action='store_true', help='check every image and mask before the first step')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
+
+
+def add_crf_arguments(parser: ArgumentParser) -> None:
+    """Add the options that `crf_of` reads."""
+    parser.add_argument(
+        '--crf',
+        nargs='?',
+        const='v2_r101',
+        metavar='PRESET',
+        help='refine with the dense CRF of the preset or file (default v2_r101)',
+    )
+    parser.add_argument('--crf-backend', metavar='NAME', help="the CRF's implementation: auto, torch, pydensecrf")
+
+
+def crf_of(args: Namespace) -> dict[str, Any] | None:
+    """What the command line says of the CRF, as arguments of `inference.make_crf`; None without `--crf`.
+
+    Raises:
+        UserError: For a preset that is not there, and options of a CRF that was not asked for.
+    """
+    options = {} if args.crf_backend is None else dict(backend=args.crf_backend)
+    if args.crf is None:
+        if options:
+            raise UserError("--crf-backend chooses the backend of --crf; give --crf too, or set the config's hook")
+        return None
+    load_preset(args.crf)
+    return dict(preset=args.crf, **options)

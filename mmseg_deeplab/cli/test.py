@@ -8,7 +8,7 @@ import argparse
 
 from ..preflight import check
 from .configure import build_runner, close_process_group, load_test_config
-from .options import add_common_arguments
+from .options import add_common_arguments, add_crf_arguments
 
 
 def main() -> None:
@@ -24,14 +24,7 @@ def main() -> None:
     parser.add_argument(
         '--eval-output-stride', type=int, metavar='N', help='same weights at another output stride: 8, 16 or 32'
     )
-    parser.add_argument(
-        '--crf',
-        nargs='?',
-        const='v2_r101',
-        metavar='PRESET',
-        help='refine with the dense CRF of the preset or file (default v2_r101)',
-    )
-    parser.add_argument('--crf-backend', metavar='NAME', help="the CRF's implementation: auto, torch, pydensecrf")
+    add_crf_arguments(parser)
     args = parser.parse_args()
     cfg = load_test_config(args)
     check(cfg, 'test', check_all=args.check_all)

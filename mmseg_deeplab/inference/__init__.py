@@ -1,6 +1,7 @@
 """Using a trained model: prediction, the dense CRF on predictions, faster copies of networks."""
 
 from .fast import fast_copy, fold_batch_norm, prepare_for_inference
+from .folder import predict_to_folder
 from .model import init_model
 from .prediction import Prediction
 from .predictor import UnreadablePicturesError, predict, segment
@@ -19,6 +20,7 @@ __all__ = [
     'make_crf',
     'pictures_of',
     'predict',
+    'predict_to_folder',
     'prepare_for_inference',
     'refine',
     'segment',

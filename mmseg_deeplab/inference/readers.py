@@ -47,14 +47,17 @@ def pictures_of(source: Any) -> Iterator[Picture]:
     Args:
         source: A picture file, a folder (all pictures below it, sorted by path), a pattern with `*`, `?` or `[`, a
             video, pixels (numpy uint8 RGB (H, W, 3), a PIL image, a torch uint8 tensor (3, H, W)), or an iterable of
-            any of those.
+            any of those, or of `Picture`.
 
     Raises:
         UserError: For what is none of these, and a folder, pattern or video without pictures.
         UserFileNotFoundError: If a file or folder does not exist.
     """
     if isinstance(source, (str, os.PathLike)):
-        yield from _files_of(str(source))
+        for path in files_of(source):
+            yield from _frames_of(path) if path.suffix.lower() in VIDEOS else [Picture(str(path), path)]
+    elif isinstance(source, Picture):
+        yield source
     elif is_one(source):
         yield Picture('image 0', pixels=to_pixels(source))
     elif isinstance(source, Iterable):
@@ -91,31 +94,28 @@ def to_pixels(image: np.ndarray | Image.Image | torch.Tensor, name: str = 'image
     return np.ascontiguousarray(image)
 
 
-def _is_pattern(path: Path) -> bool:
-    return not path.exists() and glob.has_magic(str(path))
-
-
-def _files_of(source: str) -> Iterator[Picture]:
+def files_of(source: str | os.PathLike) -> list[Path]:
+    """The picture and video files of a file, folder or pattern, sorted; errors as in `pictures_of`."""
     path = Path(source).expanduser()
-    if '://' in source:
+    if '://' in str(source):
         raise UserError(f'{source}: pictures are not read from the net; download it and give the file')
     if path.is_dir():
         found = sorted(each for each in path.rglob('*') if _is_picture(each))
         if not found:
             raise UserError(f'there are no pictures ({", ".join(PICTURES)}) below the folder {path}')
-        yield from (Picture(str(each), each) for each in found)
-    elif _is_pattern(path):
+        return found
+    if _is_pattern(path):
         found = [Path(each) for each in sorted(glob.glob(str(path), recursive=True)) if Path(each).is_file()]
         if not found:
             raise UserError(f'no file fits the pattern {path}')
-        for each in found:
-            yield from _files_of(str(each))
-    elif not path.is_file():
+        return found
+    if not path.is_file():
         raise UserFileNotFoundError(f'picture {path} does not exist (from {Path.cwd()})')
-    elif path.suffix.lower() in VIDEOS:
-        yield from _frames_of(path)
-    else:
-        yield Picture(str(path), path)
+    return [path]
+
+
+def _is_pattern(path: Path) -> bool:
+    return not path.exists() and glob.has_magic(str(path))
 
 
 def _is_picture(path: Path) -> bool:

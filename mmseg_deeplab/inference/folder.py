@@ -1,0 +1,183 @@
+"""Predictions of many files into a folder: restartable, and split over processes and machines."""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..checkpoints.save import atomic_write
+from ..errors import UserError
+from .model import Segmentor
+from .prediction import Prediction
+from .predictor import UnreadablePicturesError, predict
+from .readers import VIDEOS, Picture, files_of
+
+SUFFIXES = {'mask': '.png', 'overlay': '.png', 'probabilities': '.npz', 'confidence': '.png'}
+"""What can be written for a picture, each kind in a folder of its name."""
+
+
+class Shard(NamedTuple):
+    """The part of the files that one of `count` processes takes: every `count`-th, from `index` on."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the files of a shard."""
+
+    written: int
+    skipped: int
+    areas: Path
+
+
+def shard_of_environment() -> Shard:
+    """The part of this process, as a launcher says: a slurm array, torchrun or MPI-like variables, slurm tasks."""
+    for index, count, first in (
+        ('SLURM_ARRAY_TASK_ID', 'SLURM_ARRAY_TASK_COUNT', 'SLURM_ARRAY_TASK_MIN'),
+        ('RANK', 'WORLD_SIZE', ''),
+        ('SLURM_PROCID', 'SLURM_NTASKS', ''),
+    ):
+        if index in os.environ and count in os.environ:
+            return Shard(int(os.environ[index]) - int(os.environ.get(first, 0)), int(os.environ[count]))
+    return Shard(0, 1)
+
+
+def predict_to_folder(
+    model: Segmentor,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    kinds: Sequence[str] = ('mask', 'overlay'),
+    overwrite: bool = False,
+    shard: Shard = Shard(0, 1),  # noqa: B008  a constant
+    advance: Callable[[int], None] = lambda steps: None,
+    **options: Any,
+) -> Summary:
+    """Segment files and write the answers below `out`, each file whole or not at all.
+
+    A picture's files are KIND/PLACE.SUFFIX, where PLACE is its path below the folder that all inputs have in common; a
+    video becomes overlay/PLACE.mp4 with the frames and the rate of the source. Files whose outputs are all there are
+    skipped, so that an interrupted job goes on where it stopped. The shares of the classes of all files of the shard,
+    from an earlier run too, are in areas.csv (areas_INDEX_of_COUNT.csv for one of several shards).
+
+    Args:
+        model: From `init_model`.
+        inputs: Files, folders, patterns and videos.
+        out: Folder to write to.
+        kinds: What to write, of `SUFFIXES`; a mask is always written, since areas are counted on it.
+        overwrite: Whether files that are there are made anew.
+        shard: Which part of the files to take.
+        advance: Is told how many more files are done.
+        options: Of `predict`.
+
+    Raises:
+        UserError: For an unknown kind, an impossible shard, and inputs without pictures.
+        UnreadablePicturesError: After everything else is written, for files that could not be used.
+    """
+    kinds = list(dict.fromkeys(['mask', *kinds]))
+    for kind in kinds:
+        if kind not in SUFFIXES:
+            raise UserError(f'there is no output {kind!r}; choose of {", ".join(SUFFIXES)}')
+    if not 0 <= shard.index < shard.count:
+        raise UserError(f'shard {shard.index}/{shard.count}: the first of n parts is 0/n, the last n-1/n')
+    out = Path(out)
+    places = _places([path for source in inputs for path in files_of(source)])
+    mine = list(places.items())[shard.index :: shard.count]
+    outputs = {path: _outputs(out, path, place, kinds) for path, place in mine}
+    todo = [path for path, files in outputs.items() if overwrite or not all(f.exists() for f in files.values())]
+    advance(len(outputs) - len(todo))
+    errors: list[tuple[str, Exception]] = []
+    pictures = [path for path in todo if not _is_video(path)]
+    for prediction in _collecting(predict(model, [Picture(str(p), p) for p in pictures], **options), errors):
+        prediction.save(**outputs[Path(prediction.name)])
+        advance(1)
+    for path in filter(_is_video, todo):
+        frames: Any = predict(model, path, **options)
+        for _ in _collecting(_write_video(path, frames, outputs[path]['overlay']), errors):
+            pass
+        advance(1)
+    name = 'areas.csv' if shard.count == 1 else f'areas_{shard.index}_of_{shard.count}.csv'
+    _write_areas(out / name, model, {path: files['mask'] for path, files in outputs.items() if 'mask' in files})
+    if errors:
+        raise UnreadablePicturesError(errors)
+    return Summary(len(todo), len(outputs) - len(todo), out / name)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def _places(paths: Iterable[Path]) -> dict[Path, str]:
+    """Each file's path below the folder that all have in common, without its suffix unless two would be one."""
+    paths = list(dict.fromkeys(paths))
+    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    below = {path: path.absolute().relative_to(root) for path in paths}
+    taken = Counter(place.with_suffix('') for place in below.values())
+    return {
+        path: str(place if taken[place.with_suffix('')] > 1 else place.with_suffix('')) for path, place in below.items()
+    }
+
+
+def _outputs(out: Path, path: Path, place: str, kinds: Sequence[str]) -> dict[str, Path]:
+    if _is_video(path):
+        return {'overlay': out / 'overlay' / f'{place}.mp4'}
+    return {kind: out / kind / f'{place}{SUFFIXES[kind]}' for kind in kinds}
+
+
+def _collecting(items: Any, errors: list[tuple[str, Exception]]) -> Iterator[Any]:
+    """The items of an iterator that names what it could not use when it ends."""
+    try:
+        yield from items
+    except UnreadablePicturesError as error:
+        errors += error.errors
+
+
+def _write_video(path: Path, frames: Iterator[Prediction], target: Path) -> Iterator[None]:
+    """Write overlays as a video of the source's rate; it appears when it is whole."""
+    source = cv2.VideoCapture(str(path))
+    rate = source.get(cv2.CAP_PROP_FPS) or 25.0
+    source.release()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f'.{target.stem}.{os.getpid()}.mp4')
+    writer = None
+    try:
+        for frame in frames:
+            picture = np.array(frame.overlay())[..., ::-1]
+            if writer is None:
+                size = picture.shape[1], picture.shape[0]
+                writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
+                if not writer.isOpened():
+                    raise UserError(f'{target} can not be written: this OpenCV has no encoder for .mp4')
+            writer.write(np.ascontiguousarray(picture))
+            yield
+        if writer is not None:
+            writer.release()
+            os.replace(unfinished, target)
+    finally:
+        if writer is not None:
+            writer.release()
+        unfinished.unlink(missing_ok=True)
+
+
+def _write_areas(path: Path, model: Segmentor, masks: dict[Path, Path]) -> None:
+    """One row a picture: its size and the share of each class."""
+    classes = list(model.dataset_meta['classes'])
+    text = io.StringIO(newline='')
+    table = csv.writer(text)
+    table.writerow(['picture', 'height', 'width', *classes])
+    for picture, mask in masks.items():
+        if mask.exists():
+            labels = np.array(Image.open(mask))
+            shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
+            table.writerow([str(picture), *labels.shape, *(f'{share:.6f}' for share in shares)])
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
