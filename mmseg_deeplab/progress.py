@@ -9,7 +9,8 @@ from datetime import timedelta
 from threading import Timer
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 AT_ONCE = 1.0  # seconds that something may take without a word where lines stay, as in a log file
 BETWEEN_LINES = 30.0  # seconds
@@ -37,6 +38,15 @@ def progress(title: str, total: int | None = None) -> Generator[Callable[[int], 
         yield advance
 
 
+class _Remaining(TimeRemainingColumn):
+    """How many steps are done, and the remaining time; nothing where their number is unknown."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text()
+        return Text(f'{task.completed:.0f}/{task.total:.0f}, remaining ').append_text(super().render(task))
+
+
 @contextmanager
 def _bar(title: str, total: int | None) -> Generator[Callable[[int], None]]:
     global _bars
@@ -45,10 +55,8 @@ def _bar(title: str, total: int | None) -> Generator[Callable[[int], None]]:
         columns = (
             TextColumn('{task.description}', markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn('remaining'),
-            TimeRemainingColumn(),
+            _Remaining(),
         )
         # What is printed meanwhile stands above the bars, but what goes to a file or pipe must still arrive there.
         on_terminal = sys.stdout.isatty()

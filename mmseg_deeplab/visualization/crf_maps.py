@@ -3,6 +3,7 @@
 Figures are made without pyplot, as in `plots`; `figure.savefig(path)` writes them.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from .overlays import overlay
 from .text import drawable, text_style
 
 WIDTH = 2.6  # inches of one panel
+TITLE_LENGTH = 30  # characters in a line
 SCORE_RANGE = 15.0  # log-odds of the belief that differs from 0 or 1 by 3e-7
 
 
@@ -124,5 +126,5 @@ def surface_figure(scores: Sequence[tuple[Mapping[str, float], float]], without:
 
 def _show(axes: Axes, picture: np.ndarray, title: str, **kwargs):
     axes.axis('off')
-    axes.set_title(drawable(title), fontsize=10, **text_style([title]))
+    axes.set_title(textwrap.fill(drawable(title), TITLE_LENGTH), fontsize=10, **text_style([title]))
     return axes.imshow(picture, interpolation='nearest', **kwargs)

@@ -68,7 +68,7 @@ def compose(panels: list[tuple[str, np.ndarray]], legend: Legend) -> Image.Image
     draw = ImageDraw.Draw(canvas)
     for number, (title, panel) in enumerate(panels):
         left = GAP + number * (width + GAP)
-        draw_text(draw, (left, 3), title, FONT_SIZE)
+        draw_text(draw, (left, 3), _cut(title, width), FONT_SIZE)
         if scale > 1:
             panel = cv2.resize(panel, (width, height), interpolation=cv2.INTER_NEAREST)
         canvas.paste(Image.fromarray(panel), (left, LINE))
@@ -78,3 +78,12 @@ def compose(panels: list[tuple[str, np.ndarray]], legend: Legend) -> Image.Image
         draw.rectangle((x, y + 2, x + 13, y + 15), outline='grey')
         draw_text(draw, (x + 20, y), name, FONT_SIZE)
     return canvas
+
+
+def _cut(title: str, width: int) -> str:
+    """As much of the title as `width` pixels hold."""
+    if text_width(title, FONT_SIZE) <= width:
+        return title
+    while title and text_width(f'{title}…', FONT_SIZE) > width:
+        title = title[:-1]
+    return f'{title}…'

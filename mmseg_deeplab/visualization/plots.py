@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from ..evaluation import Scores, TrimapCurve
-from .text import drawable, text_style
+from .text import drawable, text_style, text_width
 
 MAX_NUMBERED = 25  # classes up to which the cells of the confusion matrix carry numbers
 CRF_COLOR, PLAIN_COLOR = '#1f6feb', '#e3742f'
@@ -32,13 +32,13 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     percent = np.divide(100 * matrix, pixels, out=np.full(matrix.shape, np.nan), where=pixels > 0)
     names = [drawable(classes[k]) for k in shown]
     style = text_style(names)
-    side = float(np.clip(2.2 + 0.34 * len(names), 4, 24))
-    figure = Figure((side + 0.8, side), layout='constrained')
+    size = 9 if len(names) <= MAX_NUMBERED else 5
+    side = float(np.clip(1.2 + 0.34 * len(names), 3, 22)) + _width(names, size)
+    figure = Figure((side + 1.6, side + 0.5), layout='constrained')
     axes = figure.add_subplot()
     axes.set_facecolor('lightgrey')  # rows of classes that are predicted but not in the truth
     # The square root keeps confusions of one percent visible.
     picture = axes.imshow(percent, cmap='Blues', norm=PowerNorm(0.5, 0, 100))
-    size = 9 if len(names) <= MAX_NUMBERED else 5
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size, **style)
     axes.set_yticks(range(len(names)), names, fontsize=size, **style)
     axes.set_xlabel('predicted')
@@ -54,7 +54,8 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 def class_iou_figure(classes: Sequence[str], scores: Scores, before: Scores | None = None) -> Figure:
     """IoU of each class as bars, best first, with the mean; with and without CRF where `before` is given."""
     shown = [k for k in np.argsort(-scores.iou) if not np.isnan(scores.iou[k])]
-    figure = Figure((7, 1.1 + 0.24 * max(len(shown), 2)), layout='constrained')
+    names, size = [drawable(classes[k]) for k in shown], 9 if len(shown) <= 40 else 6
+    figure = Figure((6 + _width(names, size), 1.1 + 0.24 * max(len(shown), 2)), layout='constrained')
     axes = figure.add_subplot()
     position = np.arange(len(shown))
     bars = [('IoU', scores, CRF_COLOR, 0.0)]
@@ -66,8 +67,7 @@ def class_iou_figure(classes: Sequence[str], scores: Scores, before: Scores | No
         height = 0.8 / len(bars)
         axes.barh(position + offset, iou[shown], height, color=color, label=f'{label} (mean {mean:.2f})')
         axes.axvline(mean, color=color, linestyle=':', linewidth=1)
-    names = [drawable(classes[k]) for k in shown]
-    axes.set_yticks(position, names, fontsize=9 if len(shown) <= 40 else 6, **text_style(names))
+    axes.set_yticks(position, names, fontsize=size, **text_style(names))
     axes.invert_yaxis()
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 100)
@@ -96,3 +96,8 @@ def trimap_figure(curve: TrimapCurve, before: TrimapCurve | None = None) -> Figu
         axes.spines[['top', 'right']].set_visible(False)
     axes.legend(loc='lower right', frameon=False)
     return figure
+
+
+def _width(names: Sequence[str], size: int) -> float:
+    """Inches that the longest name takes in a font of `size` points."""
+    return max((text_width(name, size) for name in names), default=0) / 72

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from mmseg_deeplab.evaluation import Scores
 from mmseg_deeplab.visualization import class_iou_figure, confusion_figure, draw_panels, text
 from mmseg_deeplab.visualization.crf_maps import iteration_figure
+from mmseg_deeplab.visualization.panels import compose
 from mmseg_deeplab.visualization.receptive_field import Field, draw_fields
 from mmseg_deeplab.visualization.text import draw_text, drawable, text_style, text_width
 
@@ -65,6 +66,25 @@ def test_every_figure_shows_the_names(names):
         FigureCanvasAgg(figure).draw()
         shown = {label.get_text() for axes in figure.axes for label in (*axes.get_yticklabels(), axes.title)}
         assert any(drawable(names[-1]) in each for each in shown)
+
+
+@pytest.mark.parametrize('length', [1, 20, 90])
+def test_names_of_any_length_are_inside_of_the_figure(length):
+    for figure in list(figures(['w' * length, 'x']))[:2]:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for label in (*figure.axes[0].get_yticklabels(), *figure.axes[0].get_xticklabels()):
+            box = label.get_window_extent(canvas.get_renderer())
+            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        cells = figure.axes[0].get_window_extent()
+        assert min(cells.width, cells.height) > 50
+
+
+def test_a_title_stays_above_its_panel():
+    labels = np.zeros((40, 200), np.uint8)
+    panels = [('w' * 90, labels[..., None].repeat(3, 2)), ('', labels[..., None].repeat(3, 2))]
+    titles = np.array(compose(panels, []))[:20]
+    assert (titles[:, 8:208] < 128).any() and (titles[:, 208:] == 255).all()
 
 
 def test_dollars_are_drawn():

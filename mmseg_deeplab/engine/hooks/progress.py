@@ -28,7 +28,8 @@ class ProgressHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        first_line = min([*intervals, runner.max_iters - runner.iter])
+        # An epoch that is shorter than the interval has a line at its end.
+        first_line = min([*intervals, len(runner.train_dataloader), runner.max_iters - runner.iter])
         self._last = runner.iter + first_line
         self._begin('training until the first line', first_line)
 
