@@ -41,18 +41,29 @@ class Mismatch:
 def weights(checkpoint: Mapping) -> dict[str, Tensor]:
     """The state dict of a checkpoint of this package, without the `module.` that data parallelism prepends."""
     state = checkpoint.get('state_dict', checkpoint)
-    return {re.sub(r'^module\.', '', key): value for key, value in state.items()}
+    return {key.removeprefix('module.'): value for key, value in state.items()}
 
 
 def parameters(checkpoint: Mapping) -> dict[str, Tensor]:
     """The state dict of any codebase's checkpoint."""
     while (key := next((k for k in CONTAINERS if isinstance(checkpoint.get(k), Mapping)), None)) is not None:
         checkpoint = checkpoint[key]
-    values = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor | np.ndarray)}
+    values = {
+        name: value
+        for name, value in checkpoint.items()
+        if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in 'biufc')
+    }
     values.pop('n_averaged', None)  # the counter of torch's AveragedModel, beside module.*
     while prefix := next((p for p in WRAPPERS if values and all(name.startswith(p) for name in values)), ''):
         values = {name.removeprefix(prefix): value for name, value in values.items()}
-    return {name: torch.as_tensor(value) for name, value in values.items()}
+    return {name: value if isinstance(value, Tensor) else _as_tensor(name, value) for name, value in values.items()}
+
+
+def _as_tensor(name: str, array: np.ndarray) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(array, array.dtype.newbyteorder('='), order='C'))
+    except TypeError as error:
+        raise UserError(f'parameter {name} is of type {array.dtype}, which has no counterpart in PyTorch') from error
 
 
 def compare(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mismatch:
@@ -60,7 +71,7 @@ def compare(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mismatch:
     return Mismatch(
         missing=[k for k in own if k not in state and not IGNORED.search(k)],
         unexpected=[k for k in state if k not in own and not IGNORED.search(k)],
-        shapes=[k for k in own if k in state and own[k].shape != shape_of(state[k])],
+        shapes=[k for k in own if k in state and tuple(own[k].shape) != shape_of(state[k])],
     )
 
 
@@ -81,9 +92,9 @@ def mismatch_error(
     )
 
 
-def shape_of(value: object) -> tuple[int, ...]:
-    """Shape of a tensor; () of what else a file may hold among its parameters."""
-    return tuple(getattr(value, 'shape', ()))
+def shape_of(value: object) -> tuple[int, ...] | str:
+    """Shape of a tensor; a file may hold something else under a parameter's name."""
+    return tuple(value.shape) if isinstance(value, Tensor) else 'no tensor'
 
 
 def _table(own: Mapping[str, Tensor], state: Mapping[str, Tensor], mismatch: Mismatch) -> str:

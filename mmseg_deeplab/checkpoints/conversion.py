@@ -1,10 +1,8 @@
 """Converting a file: read, convert, fit to a model that is built from its config, write, report."""
 
 import copy
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
@@ -14,7 +12,8 @@ from ..errors import UserError
 from .comparison import compare, mismatch_error, parameters
 from .convert import convert_state
 from .convert.rules import Conversion
-from .load import load_file
+from .load import check_weights, load_file
+from .npz_file import read_npz
 from .options import option_lines, options_that_differ
 from .save import save_file
 from .unfold import unfold_batch_norm
@@ -24,11 +23,9 @@ def read_source(path: str | Path) -> dict[str, Tensor]:
     """Read the parameters of a `.pth`, `.safetensors` or `.npz` file, without running code from it."""
     path = Path(path)
     if path.suffix == '.npz' and path.is_file():
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name].copy()) for name in arrays.files}
-        except (ValueError, TypeError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise UserError(f'{path} is damaged or no archive of plain arrays: get it again ({error})') from error
+        state = parameters(read_npz(path))
+        check_weights(path, state)
+        return state
     checkpoint = load_file(path)
     state = parameters(checkpoint)
     if not state:

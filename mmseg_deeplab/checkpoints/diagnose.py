@@ -32,10 +32,15 @@ def explain(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], mismatch: Mismatch, classifier: set[str]
 ) -> tuple[str, str]:
     """The likely cause of a mismatch with a whole model, and what to do about it."""
-    if mismatch.shapes and not mismatch.missing and not mismatch.unexpected and set(mismatch.shapes) <= classifier:
+    only_shapes = mismatch.shapes and not mismatch.missing and not mismatch.unexpected
+    if (
+        only_shapes
+        and set(mismatch.shapes) <= classifier
+        and all(getattr(state[k], 'ndim', 0) for k in mismatch.shapes)
+    ):
         key = mismatch.shapes[0]
         return (
-            f'another set of classes: the file has {shape_of(state[key])[0]}, the model {len(own[key])}.',
+            f'another set of classes: the file has {len(state[key])}, the model {len(own[key])}.',
             'test with the config that the file was trained with. To fine-tune from it: '
             '--cfg-options default_hooks.strict_load.drop_classifier=True',
         )

@@ -1,4 +1,4 @@
-"""Reading checkpoints: weights-only, whatever the path they come in by.
+"""Reading checkpoints: weights and plain values only, whatever the path they come in by.
 
 The stack reads a local file with full unpickling where weights-only reading fails (the forks) or cannot read its own
 checkpoints at all (upstream, on torch >= 2.6), and unpickles whatever comes by http. Importing this module replaces
@@ -7,68 +7,43 @@ are covered alike.
 """
 
 import difflib
-import hashlib
 import json
 import os
-import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import mmengine
-import numpy as np
 import torch
-from mmengine.dist import barrier, get_dist_info
-from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as stack
 
-from ..errors import UserError, UserFileNotFoundError
+from ..errors import UserError, UserFileNotFoundError, UserImportError, UserOSError
 from ..upstream import loader_schemes, mmcls_backbone, mmengine_home
+from .comparison import parameters
+from .download import fetch
+from .foreign import BY_SUFFIX, SUFFIXES, folder_kind, foreign_kind
+from .pickles import CodeError, DamagedError, RefusedError
+from .safetensors_file import read_safetensors
+from .torch_file import read_torch_file
 
-try:
-    from numpy._core import multiarray
-except ImportError:  # numpy 1
-    from numpy.core import multiarray
+MIN_TORCH = (2, 10)
+"""Older ones have a way through the reader of weights alone (CVE-2026-24747), which other code of a process uses."""
+SAVE_AGAIN = 'Ask for a file with the state dict only, or save model.state_dict() again in a place where you trust it'
 
-SUFFIXES = ('.pth', '.pt', '.safetensors')
-STATISTICS = ('min', 'max', 'mean', 'current')
-
-
-def _statistic(owner: Any, name: str) -> Callable:
-    """What a pickle gets as `getattr`: a HistoryBuffer refers to its statistics by it, and nothing else may."""
-    if owner is HistoryBuffer and name in STATISTICS:
-        return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
-
-
-def _plain_dtype(name: Any, *args: Any) -> np.dtype:
-    """`numpy.dtype` for numbers and strings, not for Python objects."""
-    dtype = np.dtype(name, *args)
-    if dtype.kind not in 'biufcSU':
-        raise pickle.UnpicklingError(f'numpy type {dtype} is not allowed')
-    return dtype
-
-
-# What an OpenMMLab checkpoint holds beside tensors: the logged scalars and numpy values of its message hub.
-ALLOWED = [
-    HistoryBuffer,
-    np.ndarray,
-    (_statistic, 'builtins.getattr'),
-    (_plain_dtype, 'numpy.dtype'),
-    *(
-        (function, f'numpy.{core}.multiarray.{function.__name__}')
-        for core in ('core', '_core')
-        for function in (multiarray._reconstruct, multiarray.scalar)
-    ),
-    *{type(np.dtype(code)) for code in '?bBhHiIlLqQefdFDSU'},
-]
+if tuple(int(number) for number in re.findall(r'\d+', torch.__version__)[:2]) < MIN_TORCH:
+    raise UserImportError(
+        f'torch {torch.__version__} has a security hole in its reading of checkpoints (CVE-2026-24747): '
+        f"pip install 'torch>={MIN_TORCH[0]}.{MIN_TORCH[1]}'"
+    )
 
 
 def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     """Read a checkpoint without running code from it.
+
+    Every byte of its records is checked against their checksums, and its weights are dense, real and finite. What it
+    unpacks to takes no more than 16 times the size of the file (and 64 MiB).
 
     Args:
         path: A `.pth` or `.pt` file of torch, or `.safetensors`. A file without a suffix is read as torch's.
@@ -78,12 +53,49 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:
         What the file holds: a state dict, or a dict with `state_dict` and more.
 
     Raises:
-        FileNotFoundError: If there is no such file; near names are suggested.
-        ValueError: If it is cut short, no checkpoint, or holds anything but weights and plain values.
+        UserFileNotFoundError: If there is no such file; near names are suggested.
+        UserError: If it is cut short, damaged, no checkpoint, or holds anything but weights and plain values.
     """
     path = Path(os.path.expanduser(path))
-    if not path.is_file():
+    try:
+        _check_path(path)
+        read = read_safetensors if path.suffix == '.safetensors' else read_torch_file
+        checkpoint = read(path, map_location)
+    except CodeError as error:
+        raise UserError(
+            f'{path} is refused: it holds Python objects beside weights ({error}), and such a file can run code when '
+            f'it is read. {SAVE_AGAIN}'
+        ) from error
+    except RefusedError as error:
+        raise UserError(f'{path} is refused: it holds {error}. {SAVE_AGAIN}') from error
+    except DamagedError as error:
+        raise UserError(
+            f'{path} ({path.stat().st_size} bytes) is cut short or damaged: {error}. Copy or download it again, or '
+            f'take an earlier one'
+        ) from error
+    except (MemoryError, RecursionError) as error:
+        raise UserError(f'{path} can not be read: {type(error).__name__} {error}'.rstrip()) from error
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserOSError(f'{path} can not be read: {error.strerror or error}') from error
+    if not isinstance(checkpoint, dict):
+        raise UserError(
+            f'{path} is no checkpoint: it holds one {type(checkpoint).__name__}, not a dict of parameters. '
+            f'Save model.state_dict() of it'
+        )
+    check_weights(path, checkpoint)
+    return checkpoint
+
+
+def _check_path(path: Path) -> None:
+    """Raise a `UserError` unless there is a file that may be a checkpoint."""
+    if path.is_dir():
+        raise UserError(f'{path} is a folder, not a checkpoint: {folder_kind(path)}')
+    if not path.exists():
         raise UserFileNotFoundError(_not_found(path))
+    if not path.is_file():
+        raise UserError(f'{path} is no regular file, so it can not be a checkpoint')
     if path.suffix == '.pkl':
         raise UserError(
             f'{path} is a Python pickle, which can run code when it is read, so it is not read at all. In a place '
@@ -92,17 +104,16 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:
         )
     if path.stat().st_size == 0:
         raise UserError(f'{path} is empty: copy or download it again')
-    checkpoint = _read_safetensors(path) if path.suffix == '.safetensors' else _read_torch(path, map_location)
-    if not isinstance(checkpoint, dict):
-        raise UserError(
-            f'{path} is no checkpoint: it holds one {type(checkpoint).__name__}, not a dict of parameters. '
-            f'Save model.state_dict() of it'
-        )
-    return checkpoint
+    kind = foreign_kind(path)
+    if kind is not None:
+        what, do = kind
+        raise UserError(f'{path} is no checkpoint of PyTorch but {what}: {do}')
 
 
 def _not_found(path: Path) -> str:
     message = f'there is no checkpoint {path}'
+    if path.with_name(f'{path.name}.index').is_file():
+        return f'{message}, but one of TensorFlow: {BY_SUFFIX[".index"][1]}'
     if not path.parent.is_dir():
         return f'{message}: its folder {path.parent} does not exist. Check the path'
     files = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES]
@@ -110,49 +121,29 @@ def _not_found(path: Path) -> str:
     return f'{message}. ' + (f'Did you mean {" or ".join(near)}?' if near else f'{path.parent} holds {files[:5]}')
 
 
-def _read_torch(path: Path, map_location: Any) -> Any:
-    # What this process has allowed before, maybe the real getattr, is put aside: torch would take either at random.
-    allowed = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        torch.serialization.add_safe_globals(ALLOWED)
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL (\S+)|getattr\(.*\) is not allowed|numpy type \S+', str(error))
-        if found is None:
-            raise UserError(f'{path} is no checkpoint of torch or it is damaged: download it again') from error
-        raise UserError(
-            f'{path} is refused: it holds Python objects beside weights ({found.group(1) or found.group(0)}), and '
-            f'such a file can run code when it is read. Ask for a file with the state dict only, or save '
-            f'model.state_dict() again in a place where you trust it'
-        ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, IndexError, TypeError, AttributeError, OSError) as error:
-        if isinstance(error, RuntimeError) and 'CUDA' in str(error):
-            raise  # the device is at fault, not the file
-        raise UserError(
-            f'{path} ({path.stat().st_size} bytes) is cut short or no checkpoint: copy or download it again, or take '
-            f'an earlier one ({error})'
-        ) from error
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(allowed)
+def check_weights(path: Path, checkpoint: Mapping) -> None:
+    """Raise a `UserError` for weights that no network can be made of; the state of a training may hold more."""
+    for key in ('state_dict', 'ema_state_dict'):
+        if not isinstance(checkpoint.get(key, {}), Mapping):
+            raise UserError(f'{path} is no checkpoint: its {key} is a {type(checkpoint[key]).__name__}, not a dict')
+    for state in (checkpoint.get('state_dict', checkpoint), checkpoint.get('ema_state_dict', {})):
+        strange = next((name for name in state if not isinstance(name, str)), None)
+        if strange is not None:
+            raise UserError(f'{path} is no checkpoint: a parameter is called {strange!r}, which is no text')
+    for state in (parameters(checkpoint), parameters(checkpoint.get('ema_state_dict', {}))):
+        for name, value in state.items():
+            if value.is_complex():
+                raise UserError(f'{path} is refused: {name} holds complex numbers, which no DeepLab computes with')
+            if value.is_floating_point() and not value.is_meta and not _is_finite(value):
+                raise UserError(
+                    f'{path} is refused: {name} holds values that are not finite (NaN or infinite), as a training '
+                    f'that diverged leaves them. Take an earlier checkpoint'
+                )
 
 
-def _read_safetensors(path: Path) -> dict:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework='pt') as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(f'{path} is cut short or not in the safetensors format: get it again ({error})') from error
-    if 'meta' not in metadata:
-        return state
-    try:
-        return dict(state_dict=state, meta=json.loads(metadata['meta']))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: its metadata 'meta' is not JSON ({error}): write it by json.dumps") from error
+def _is_finite(value: torch.Tensor) -> bool:
+    value = value.detach()
+    return bool(torch.isfinite(value if value.element_size() > 1 else value.float()).all())
 
 
 # MMEngine logs the name of a loader without its first ten characters, 'load_from_'.
@@ -165,31 +156,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
 def load_from_http(filename: str, map_location: Any = None) -> dict:
     """Download once to torch's cache (each machine for itself) and read it from there."""
-    path = _cached(filename)
-    if get_dist_info()[0] == 0 and not path.exists():
-        _download(filename, path)
-    barrier()
-    if not path.exists():
-        _download(filename, path)
-    return load_file(path, map_location)
-
-
-def _cached(url: str) -> Path:
-    """Where a download is kept: where torch keeps it if its name tells its content, else in a folder of its URL."""
-    folder, name = Path(torch.hub.get_dir()) / 'checkpoints', os.path.basename(urlparse(url).path)
-    if re.search(r'-[0-9a-f]{8,}\.', name):  # the hash that torch and OpenMMLab put there
-        return folder / name
-    return folder / hashlib.sha256(url.encode()).hexdigest()[:8] / name
-
-
-def _download(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), progress=os.isatty(2))
-    except OSError as error:
-        raise UserFileNotFoundError(
-            f'cannot download {url} ({error}): download it by other means and give the path of the file'
-        ) from error
+    return load_file(fetch(filename), map_location)
 
 
 def load_from_torchvision(filename: str, map_location: Any = None) -> dict:

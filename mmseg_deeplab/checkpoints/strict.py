@@ -75,7 +75,7 @@ def take_own_classifier(model: nn.Module, state: dict[str, Tensor], source: str)
     layers = []
     for key in keys:
         if key.endswith('.weight'):
-            before = f'{len(state[key])} classes' if key in state else 'absent'
+            before = f'{len(state[key])} classes' if getattr(state.get(key), 'ndim', 0) else 'absent'
             layers.append(f'{key.removesuffix(".weight")} (in the file: {before}; now {len(own[key])}, untrained)')
         state[key] = own[key].clone()
     print_log(f'drop_classifier: not taken from {source}: {", ".join(layers)}', logger='current')

@@ -105,16 +105,6 @@ def test_good_files_come_by_http_and_by_name(tmp_path, server, monkeypatch):
         CheckpointLoader.load_checkpoint('mmcls://nett')
 
 
-def test_downloads_of_one_name_are_kept_apart(tmp_path, server):
-    for number, folder in enumerate(('a', 'b')):
-        (tmp_path / folder).mkdir()
-        torch.save(dict(w=torch.tensor(number)), tmp_path / folder / 'model.pth')
-        torch.save(dict(w=torch.tensor(number)), tmp_path / folder / 'model-0123abcd.pth')
-    assert [CheckpointLoader.load_checkpoint(f'{server}/{folder}/model.pth')['w'].item() for folder in 'ab'] == [0, 1]
-    CheckpointLoader.load_checkpoint(f'{server}/a/model-0123abcd.pth')
-    assert (tmp_path / 'cache/checkpoints/model-0123abcd.pth').is_file()  # shared with all that torch downloads
-
-
 def test_the_names_in_our_configs_are_known_without_torchvision():
     """The pretrained backbones of configs/_base_/models, which nothing else in the tests may download."""
     assert {'resnet50', 'resnet101', 'vgg16'} <= set(torchvision_models())

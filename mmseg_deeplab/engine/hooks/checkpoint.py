@@ -1,6 +1,5 @@
 """Checkpoints that a crash cannot destroy."""
 
-import re
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -9,13 +8,14 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from mmseg.registry import HOOKS
 
-from ...checkpoints.load import load_file
 from ...checkpoints.save import atomic_write, remove_unfinished
+from ...checkpoints.work_dir import LAST, best_of, newest_checkpoint, number_in, unnoticed_best
 from ...errors import UserError, UserFileNotFoundError
 from ...upstream import built_loops, cancel_resume, checkpoint_of, default_greater_keys, resume_of, set_checkpoint
 from .dense_crf import DenseCRFHook
 
-LAST = 'last_checkpoint'
+OUTDATED = 'outdated_ckpts'
+"""Under this name a checkpoint tells which files go when it is written, in case that they could not."""
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -38,6 +38,7 @@ class _RemoveLater(AtomicLocalBackend):
         self.outdated: list[str] = []
 
     def remove(self, filepath: str | Path) -> None:
+        """Remember the file."""
         self.outdated.append(str(filepath))
 
 
@@ -105,10 +106,46 @@ class CrashSafeCheckpointHook(CheckpointHook):
             if isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.val_loop is not None and not self.by_epoch:
                 self.interval *= len(runner.train_dataloader)  # that loop validates by epochs
         super().before_train(runner)
+        self._tidy(runner)
         if is_main_process():
             for folder in {runner.work_dir, self.out_dir}:
                 for path in remove_unfinished(folder):
                     runner.logger.info(f'Removed {path}, left by an interrupted write')
+
+    def _tidy(self, runner: Runner) -> None:
+        """Finish what a kill interrupted: take over a best checkpoint, remove the outdated ones."""
+        self._ahead: set[Path] = set()
+        folder, hub = Path(self.out_dir), runner.message_hub
+        latest = Path(checkpoint_of(runner) or '')
+        if not resume_of(runner) or latest.parent.resolve() != folder.resolve():
+            return
+        outdated = set(hub.runtime_info.get(OUTDATED, ()))
+        done = runner.epoch if self.by_epoch else runner.iter
+        for path, info in unnoticed_best(folder, self.filename_tmpl, hub.runtime_info, latest.name).items():
+            if self._number(path) > done:
+                self._ahead.add(path)  # of steps that come again
+                continue
+            for key, value in best_of(info, path.name).items():
+                if key.startswith('best_ckpt'):
+                    outdated.add(Path(str(hub.runtime_info.get(key, ''))).name)
+                    value = str(path)
+                hub.update_info(key, value)
+        best = {key: str(path) for key, path in hub.runtime_info.items() if key.startswith('best_ckpt')}
+        if self.save_best and len(self.key_indicators) == 1:
+            self.best_ckpt_path = best.get('best_ckpt')
+        elif self.save_best:
+            self.best_ckpt_path_dict.update({key: best.get(f'best_ckpt_{key}') for key in self.key_indicators})
+        kept = {latest.name, *(Path(path).name for path in best.values())}
+        kept |= {self.filename_tmpl.format(step) for step in hub.runtime_info.get('keep_ckpt_ids', ())}
+        for path in sorted(folder / name for name in outdated - kept if name):
+            if is_main_process() and path.is_file() and self._number(path) >= 0:
+                path.unlink()
+                runner.logger.info(f'Removed {path}, outdated when the training was killed')
+
+    def _number(self, path: Path) -> int:
+        """The step of a checkpoint, latest or best; -1 for another file."""
+        match = number_in(self.filename_tmpl).search(path.name)
+        return int(match[1]) if match and match.end() == len(path.name) else -1
 
     def _check_save_best(self, runner: Runner) -> None:
         metrics = runner.val_loop.evaluator.metrics if isinstance(runner.val_loop, ValLoop) else []
@@ -135,6 +172,10 @@ class CrashSafeCheckpointHook(CheckpointHook):
                 outdated = Path(self.out_dir, self.filename_tmpl.format(self.keep_ckpt_ids.popleft()))
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        later = [outdated.name] if outdated is not None else []
+        if isinstance(self.file_backend, _RemoveLater):
+            later += [Path(path).name for path in self.file_backend.outdated]
+        runner.message_hub.update_info(OUTDATED, later)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -153,6 +194,10 @@ class CrashSafeCheckpointHook(CheckpointHook):
                 file.write(self.last_ckpt.encode())
             if outdated is not None:
                 outdated.unlink(missing_ok=True)
+            best = {str(path) for key, path in runner.message_hub.runtime_info.items() if key.startswith('best_ckpt')}
+            for path in [path for path in self._ahead if self._number(path) <= step and str(path) not in best]:
+                path.unlink(missing_ok=True)
+                self._ahead.discard(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         backend, self.file_backend = self.file_backend, _RemoveLater()
@@ -164,33 +209,3 @@ class CrashSafeCheckpointHook(CheckpointHook):
                     backend.remove(path)
         finally:
             self.file_backend = backend
-
-
-def newest_checkpoint(folder: Path, template: str = 'iter_{}.pth') -> tuple[Path | None, list[str]]:
-    """Find what a training can be resumed from.
-
-    Args:
-        folder: The work dir.
-        template: Name of a checkpoint, with `{}` for its number.
-
-    Returns:
-        The checkpoint that `last_checkpoint` names or else the newest that can be read, and what was wrong with those
-        that were passed over.
-    """
-    problems = []
-    candidates = []
-    if (folder / LAST).is_file():
-        named = Path((folder / LAST).read_text().strip() or folder / 'nothing')
-        # a work dir that was moved as a whole still holds the file
-        candidates.append(named if named.is_file() else folder / named.name)
-    pattern = re.compile(re.escape(template).replace(r'\{\}', r'(\d+)'))
-    numbered = [(int(m[1]), path) for path in folder.iterdir() if (m := pattern.fullmatch(path.name))]
-    candidates += [path for _, path in sorted(numbered, reverse=True)]
-    for path in dict.fromkeys(candidates):
-        try:
-            if 'optimizer' in load_file(path):
-                return path, problems
-            problems.append(f'{path} holds weights only, no training state: not resumed from')
-        except (FileNotFoundError, ValueError) as error:
-            problems.append(f'Not resumed from {path}: {error}')
-    return None, problems
