@@ -19,7 +19,7 @@ setup(
     package_data={'mmseg_deeplab': ['py.typed'], 'mmseg_deeplab.visualization': ['*.html']},
     entry_points={'console_scripts': ['deeplab = mmseg_deeplab.cli:main']},
     install_requires=[
-        'torch>=2.6',
+        'torch>=2.10',  # older ones have a way through their reading of weights alone (CVE-2026-24747)
         'numpy>=1.24',
         'opencv-python',
         'Pillow',

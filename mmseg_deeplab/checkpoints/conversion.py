@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .class_names import names_in, names_of
 from .comparison import compare, mismatch_error, parameters
 from .convert import convert_state
 from .convert.rules import Conversion
@@ -19,18 +20,18 @@ from .save import save_file
 from .unfold import unfold_batch_norm
 
 
-def read_source(path: str | Path) -> dict[str, Tensor]:
-    """Read the parameters of a `.pth`, `.safetensors` or `.npz` file, without running code from it."""
+def read_source(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read a `.pth`, `.safetensors` or `.npz` file, without running code from it: its parameters, and all it holds."""
     path = Path(path)
     if path.suffix == '.npz' and path.is_file():
-        state = parameters(read_npz(path))
-        check_weights(path, state)
-        return state
-    checkpoint = load_file(path)
+        checkpoint = read_npz(path)
+        check_weights(path, parameters(checkpoint))
+    else:
+        checkpoint = load_file(path)
     state = parameters(checkpoint)
     if not state:
         raise UserError(f'{path} holds no parameters; its keys are {list(checkpoint)[:5]}')
-    return state
+    return state, checkpoint
 
 
 def convert_file(
@@ -56,16 +57,42 @@ def convert_file(
     Raises:
         CheckpointMismatchError: If the model has other parameters; names the options that make it fit.
     """
-    conversion = convert_state(read_source(src), source_format)
+    state, checkpoint = read_source(src)
+    conversion = convert_state(state, source_format)
     cfg = conversion.model if config is None else Config.fromfile(config).model
     differing = options_that_differ(conversion.model, cfg, with_eps=not conversion.identity_norms)
     model = build(cfg)
     fit_to_model(conversion, model, str(src), differing)
     if calibrate is not None:
         calibrate_norms(conversion, model, calibrate)
-    meta = dict(converted_from=Path(src).name, model=option_lines(conversion.model))
+    meta = dict(
+        converted_from=Path(src).name, model=option_lines(conversion.model), **class_names(conversion, checkpoint)
+    )
     save_file(dict(state_dict=conversion.state_dict, meta=meta), dst)
     return report(conversion, dst, config, differing)
+
+
+def class_names(conversion: Conversion, checkpoint: dict) -> dict:
+    """The entry `dataset_meta` with names and colours of the classes, empty if they are not known; notes say which."""
+    if conversion.holds != ('',):
+        return {}  # no classifier
+    count = conversion.model['decode_head']['num_classes']
+    own = names_in(checkpoint, count)
+    if own is not None:
+        conversion.notes.append(f'Class names are those of the source: {", ".join(own["classes"][:4])}, ...')
+        return dict(dataset_meta=own)
+    known = names_of(conversion.source, count)
+    if known is None:
+        conversion.notes.append(
+            f'The names of its {count} classes are not known: add dataset_meta=dict(classes=..., palette=...) to its '
+            f"'meta' if you show its results with other tools than this package's"
+        )
+        return {}
+    conversion.notes.append(
+        f'Class names are those of {known[0]}, on which the published {conversion.source} files of {count} classes '
+        f'were trained'
+    )
+    return dict(dataset_meta=known[1])
 
 
 def build(cfg: dict) -> nn.Module:

@@ -32,11 +32,17 @@ MIN_TORCH = (2, 10)
 """Older ones have a way through the reader of weights alone (CVE-2026-24747), which other code of a process uses."""
 SAVE_AGAIN = 'Ask for a file with the state dict only, or save model.state_dict() again in a place where you trust it'
 
-if tuple(int(number) for number in re.findall(r'\d+', torch.__version__)[:2]) < MIN_TORCH:
-    raise UserImportError(
-        f'torch {torch.__version__} has a security hole in its reading of checkpoints (CVE-2026-24747): '
-        f"pip install 'torch>={MIN_TORCH[0]}.{MIN_TORCH[1]}'"
-    )
+
+def check_torch(version: str) -> None:
+    """Raise a `UserImportError` for a version of PyTorch that should read no checkpoints."""
+    if tuple(int(number) for number in re.findall(r'\d+', version)[:2]) < MIN_TORCH:
+        raise UserImportError(
+            f'torch {version} has a security hole in its reading of checkpoints (CVE-2026-24747): '
+            f"pip install 'torch>={MIN_TORCH[0]}.{MIN_TORCH[1]}'"
+        )
+
+
+check_torch(torch.__version__)
 
 
 def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:

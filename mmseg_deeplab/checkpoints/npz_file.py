@@ -4,6 +4,7 @@ import io
 import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,7 +18,7 @@ from .pickles import Budget, RefusedError
 ERRORS = (
     *(ValueError, TypeError, AttributeError, EOFError, OSError, KeyError, IndexError, OverflowError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, NotImplementedError, RuntimeError, MemoryError),
-    RefusedError,
+    *(tokenize.TokenError, RefusedError),
 )
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 

@@ -18,6 +18,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 STATISTICS = ('min', 'max', 'mean', 'current')
+STATISTICS_NAMES = {f'HistoryBuffer.{name}': getattr(HistoryBuffer, name) for name in STATISTICS}
 PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
 LEAVES = (*PLAIN, Tensor, np.ndarray, np.generic, np.dtype, torch.dtype, torch.device, torch.Size, slice)
 DEPTH = 100
@@ -109,7 +110,8 @@ class _EmptyArray:
         if not (isinstance(kind, _Function) and kind.name == 'numpy.ndarray') or shape != (0,):
             raise RefusedError('a numpy array with a shape before its content')
 
-    def build(self, state: Any) -> np.ndarray:
+    @staticmethod
+    def build(state: Any) -> np.ndarray:
         """The array, if its bytes are those of its shape."""
         if not (isinstance(state, tuple) and len(state) == 5):
             raise DamagedError('a numpy array without content')
@@ -119,6 +121,13 @@ class _EmptyArray:
         if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != len(data):
             raise DamagedError(f'a numpy array {shape} of {dtype} with {len(data)} bytes')
         return np.frombuffer(bytearray(data), dtype).reshape(shape, order='F' if fortran else 'C')
+
+
+def _array(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> np.ndarray:
+    """An array in one piece, as protocol 5 has it."""
+    if order not in ('C', 'F'):
+        raise DamagedError(f'a numpy array in the order {order!r}')
+    return _EmptyArray.build((1, shape, dtype, order == 'F', data))
 
 
 def _is_shape(shape: Any) -> bool:
@@ -134,7 +143,7 @@ def _scalar(dtype: Any, data: Any) -> np.generic:
 def _statistic(owner: Any, name: Any) -> Callable:
     """What a pickle gets as `getattr`: a HistoryBuffer refers to its statistics by it, and nothing else may."""
     if isinstance(owner, _Function) and owner.call is HistoryBuffer and name in STATISTICS:
-        return getattr(HistoryBuffer, name)
+        return STATISTICS_NAMES[f'HistoryBuffer.{name}']
     raise CodeError(f'getattr({getattr(owner, "name", type(owner).__name__)}, {name!r}) is not allowed')
 
 
@@ -142,6 +151,12 @@ def _encode(text: Any, encoding: Any = 'latin1') -> bytes:
     if not isinstance(text, str) or encoding != 'latin1':
         raise RefusedError(f'bytes in the encoding {encoding}')
     return text.encode('latin1')
+
+
+def _empty_bytes(*args: Any) -> bytes:
+    if args:  # of a number, they would be as many as that says
+        raise RefusedError('bytes without content')
+    return b''
 
 
 def _bytearray(*args: Any) -> bytearray:
@@ -155,6 +170,8 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any, dtype
     if not isinstance(storage, Storage) or not _is_shape(size) or not _is_shape(stride) or not _is_shape((offset,)):
         raise DamagedError('a tensor without storage or shape')
     dtype = dtype or storage.dtype
+    if math.prod(size) > 2**40:
+        raise RefusedError(f'a tensor of {math.prod(size)} elements')
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else -1
     if (last + 1) * dtype.itemsize > storage.data.nbytes():
         raise DamagedError(f'a tensor {tuple(size)} that is larger than its storage of {storage.data.nbytes()} bytes')
@@ -192,6 +209,7 @@ FUNCTIONS: dict[str, Callable] = {
     'builtins.frozenset': frozenset,
     'builtins.complex': complex,
     'builtins.slice': slice,
+    'builtins.bytes': _empty_bytes,
     'builtins.bytearray': _bytearray,
     'builtins.getattr': _statistic,
     '_codecs.encode': _encode,
@@ -203,6 +221,7 @@ FUNCTIONS: dict[str, Callable] = {
         for core in ('core', '_core')
         for name, function in (('_reconstruct', _EmptyArray), ('scalar', _scalar))
     },
+    **{f'numpy.{core}.numeric._frombuffer': _array for core in ('core', '_core')},
     'torch.Size': torch.Size,
     'torch.device': torch.device,
     'torch.Tensor': _never,
@@ -227,6 +246,8 @@ def find(module: str, name: str) -> Any:
     full = f'{module}.{name}'
     if full in FUNCTIONS:
         return _Function(full, FUNCTIONS[full])
+    if module == HistoryBuffer.__module__ and name in STATISTICS_NAMES:
+        return STATISTICS_NAMES[name]
     if module in ('torch', 'torch.storage', 'torch.cuda') and name in STORAGES:
         return STORAGES[name]
     if module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype):
@@ -435,7 +456,7 @@ def _parts(value: Any) -> list[Any]:
         return [*value.values(), *(vars(value).values() if isinstance(value, OrderedDict) else ())]
     if isinstance(value, list | tuple | set | frozenset):
         return list(value)
-    if any(value is getattr(HistoryBuffer, name) for name in STATISTICS):
+    if any(value is function for function in STATISTICS_NAMES.values()):
         return []
     raise RefusedError(f'a {getattr(value, "name", type(value).__name__)} by itself')
 

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmseg.evaluation import CityscapesMetric, IoUMetric
 from mmseg.registry import METRICS, RUNNERS
 
+from ..checkpoints.foreign import SUFFIXES as CHECKPOINTS
 from ..crf.memory import keep_freed_memory
 from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
 from ..engine.hooks import DenseCRFHook
@@ -100,6 +101,8 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
         ValueError, FileNotFoundError: If there is no such file, or it or the options can't be used.
     """
     path = Path(path)
+    if path.suffix in CHECKPOINTS:
+        raise UserError(f'{path} is a checkpoint, not a config: the config comes first, then the checkpoint')
     if not path.is_file():
         raise UserFileNotFoundError(
             f"config {path} does not exist; the ready ones are in the repository's folder configs"

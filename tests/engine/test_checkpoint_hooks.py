@@ -324,3 +324,102 @@ class TestStrictLoad:
 
         assert get_priority(StrictLoadHook.priority) < get_priority(EMAHook.priority)
         assert HOOKS.get('mmseg.StrictLoadHook') is StrictLoadHook
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+SCORES = {1: 20, 2: 30, 3: 10, 4: 40}
+
+
+def train_with_scores(folder, kill_at=None, after=False, **kwargs):
+    """Four iterations, each saved and validated; dies before or after the file event number `kill_at`.
+
+    Returns the number of file events and the model.
+    """
+    torch.manual_seed(0)
+    hook = dict(interval=1, max_keep_ckpts=1, save_best='mIoU')
+    runner = tiny_runner(folder, 4, Net(), hook=hook, **kwargs)
+    hook = next(h for h in runner.hooks if isinstance(h, CheckpointHook))
+    run_iter, events = runner.train_loop.run_iter, []
+
+    def run(data_batch):
+        run_iter(data_batch)
+        hook.after_val_epoch(runner, dict(mIoU=SCORES[runner.iter]))
+
+    def event(real):
+        def counted(*args, **kwargs):
+            events.append(args)
+            if len(events) - 1 == kill_at and not after:
+                raise Killed
+            result = real(*args, **kwargs)
+            if len(events) - 1 == kill_at:
+                raise Killed
+            return result
+
+        return counted
+
+    runner.train_loop.run_iter = run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('os.replace', event(os.replace))
+        patch.setattr('pathlib.Path.unlink', event(Path.unlink))
+        patch.setattr('os.remove', event(os.remove))
+        try:
+            runner.train()
+        except Killed:
+            assert kill_at is not None
+    return len(events), runner.model
+
+
+@pytest.mark.parametrize('after', [False, True])
+def test_a_kill_at_every_file_event_leaves_nothing_behind(after, tmp_path):
+    """Resumed and finished, weights and files are those of a training that was never stopped."""
+    count, straight = train_with_scores(tmp_path / 'straight')
+    expected = files(tmp_path / 'straight')
+    assert expected == ['best_mIoU_iter_4.pth', 'iter_4.pth', 'last_checkpoint'] and count > 20
+    for number in range(count):
+        folder = tmp_path / f'{number}'
+        train_with_scores(folder, number, after)
+        if newest_checkpoint(folder)[0] is None:
+            assert number < 2  # nothing was saved yet
+            continue
+        written = newest_number(folder)
+        assert load_file(newest_checkpoint(folder)[0])['meta']['iter'] == written  # no work that was saved is lost
+        _, model = train_with_scores(folder, resume=True)
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, straight.state_dict()[name]), (number, name)
+        left = files(folder)
+        best = [name for name in left if name.startswith('best')]
+        assert len(best) == 1 and set(left) - set(best) == set(expected[1:]), (number, left)
+        info = load_file(folder / 'iter_4.pth')['message_hub']['runtime_info']
+        if written < 4:  # else nothing is trained any more, and the best is taken over again at the next start
+            assert best == expected[:1] and info['best_score'] == 40
+            assert Path(info['best_ckpt']).name == best[0]
+        assert [path.name for path in folder.iterdir() if path.name.endswith('.tmp')] == []
+
+
+def test_an_older_training_in_the_same_folder_is_not_resumed(tmp_path):
+    tiny_runner(tmp_path, 5).train()
+    old = tmp_path / 'iter_5.pth'
+    os.utime(old, (1, 1))
+    tiny_runner(tmp_path, 2).train()
+    assert newest_checkpoint(tmp_path)[0] == tmp_path / 'iter_2.pth'
+    os.utime(old)
+    assert newest_checkpoint(tmp_path)[0] == old
+
+
+@pytest.mark.parametrize('content', [b'\xff\xfe\x00\x01', b'a\0b', b'x' * 5000, b'\n', b'/nowhere/iter_9.pth', b'..'])
+def test_a_broken_pointer_is_passed_over(content, tmp_path):
+    tiny_runner(tmp_path, 2).train()
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    assert newest_checkpoint(tmp_path)[0] == tmp_path / 'iter_2.pth'
+
+
+def test_checkpoints_that_the_user_keeps_are_not_removed(tmp_path):
+    """Files of a training that kept all of them stay when it goes on with max_keep_ckpts."""
+    tiny_runner(tmp_path, 3, hook=dict(interval=1)).train()
+    tiny_runner(tmp_path, 5, hook=dict(interval=1, max_keep_ckpts=1), resume=True).train()
+    tiny_runner(tmp_path, 6, hook=dict(interval=1, max_keep_ckpts=1), resume=True).train()
+    numbers = [name for name in files(tmp_path) if name.startswith('iter')]
+    assert numbers == ['iter_1.pth', 'iter_2.pth', 'iter_3.pth', 'iter_6.pth']

@@ -28,7 +28,9 @@ def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto') -> C
             raise UserError(f'the layout is not recognised; its names are like {list(state)[:3]}. Known: {FORMATS}')
     if source_format not in FORMATS:
         raise UserError(f'unknown format {source_format!r}; choose auto or one of {FORMATS}')
-    return _converter(source_format).convert(state)
+    conversion = _converter(source_format).convert(state)
+    conversion.source = source_format
+    return conversion
 
 
 def _converter(name: str):

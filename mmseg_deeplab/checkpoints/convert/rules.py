@@ -46,6 +46,7 @@ class Conversion:
         holds: Prefixes of what the file fills; ('',) is the whole model.
         identity_norms: Batch norms without statistics, as the source has them folded: bias only.
         notes: What the user should know.
+        source: The layout that it came from.
     """
 
     state_dict: dict[str, Tensor]
@@ -54,6 +55,7 @@ class Conversion:
     holds: tuple[str, ...] = ('',)
     identity_norms: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    source: str = ''
 
 
 def apply_rules(rules: Sequence[Rule], state: Mapping[str, Tensor], source: str) -> tuple[dict, dict[str, str]]:
