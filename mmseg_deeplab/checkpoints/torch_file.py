@@ -76,6 +76,9 @@ class _ZipFile:
             raise DamagedError(f'the list of its records can not be read: {error}') from error
         folder = infos[0].filename.split('/')[0] + '/' if infos else ''
         self.records = {info.filename.removeprefix(folder): info for info in infos}
+        for name, what in OTHER_ARCHIVES.items():
+            if name in self.records:
+                raise RefusedError(what)
         # torch.serialization.set_crc32_options(False) writes zeros
         self.has_sums = any(info.CRC for info in infos)
         if len(self.records) < len(infos) or sum(info.file_size for info in infos) > self.size:
@@ -84,9 +87,6 @@ class _ZipFile:
             raise RefusedError('compressed records, which PyTorch does not write')
 
     def read(self) -> Any:
-        for name, what in OTHER_ARCHIVES.items():
-            if name in self.records:
-                raise RefusedError(what)
         if 'data.pkl' not in self.records:
             raise RefusedError('a zip archive that PyTorch did not write')
         order = bytes(self._record('byteorder')).decode('ascii', 'replace') if 'byteorder' in self.records else 'little'
