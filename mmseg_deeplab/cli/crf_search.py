@@ -17,7 +17,7 @@ from ..crf.pool import allowed_cpus
 from ..datasets import iter_datasets, set_data_root
 from ..inference import init_model
 from ..preflight.data import open_dataset
-from ..search.run import format_report, print_progress, search_crf, validation_of
+from ..search.run import format_report, search_crf, validation_of
 from ..search.search import GRIDS
 from .configure import load_config
 from .options import CfgOptions
@@ -71,6 +71,5 @@ def main(argv: list[str] | None = None) -> None:
         workers=args.workers,
         class_subset=args.classes,
         ignore_index=ignore_index,
-        progress=print_progress,
     )
     print(format_report(report))

@@ -54,7 +54,11 @@ def _samples(
         batch = preprocessor({key: [value] for key, value in sample.items()}, training)
         pixels = (batch['inputs'][0] * std + mean).round().clamp(0, 255).byte()
         data_sample = batch['data_samples'][0]
-        labels = data_sample.gt_sem_seg.data[0].numpy().astype(np.uint8)
+        stored = data_sample.gt_sem_seg.data[0].numpy()
+        labels = stored.astype(np.uint8)
+        if (labels != stored).any():
+            odd = np.unique(stored[labels != stored])[:10].tolist()
+            raise UserError(f'{data_sample.seg_map_path}: label ids {odd} are no whole numbers 0..255')
         if not training:  # test labels keep the original's size
             labels = cv2.resize(labels, data_sample.img_shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         yield Path(data_sample.img_path).stem, pixels.permute(1, 2, 0).numpy(), labels

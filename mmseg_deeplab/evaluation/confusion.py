@@ -35,12 +35,7 @@ def confusion_matrix(
         )
     if truth.size == 0:
         return np.zeros((num_classes, num_classes), np.int64)
-    low, high = int(prediction.min()), int(prediction.max())
-    if low < 0 or high >= num_classes:
-        raise UserError(
-            f'the model predicts class {low if low < 0 else high} but the dataset has {num_classes} classes '
-            f'(0..{num_classes - 1}); set num_classes of the decode head to {num_classes}'
-        )
+    check_prediction(prediction, num_classes)
     if int(truth.min()) < 0 or int(truth.max()) > max(MAX_LABEL, ignore_index):
         _raise_bad_labels(truth, num_classes, ignore_index)
     # One pass without masks: label ids beyond the classes fall into rows of their own behind the matrix.
@@ -51,6 +46,16 @@ def confusion_matrix(
     if counts[num_classes**2 :].any():
         _raise_bad_labels(truth, num_classes, ignore_index)
     return counts[: num_classes**2].reshape(num_classes, num_classes)
+
+
+def check_prediction(prediction: np.ndarray, num_classes: int) -> None:
+    """UserError if a predicted (H, W) label map holds anything but the classes 0..num_classes-1."""
+    low, high = (int(prediction.min()), int(prediction.max())) if prediction.size else (0, 0)
+    if low < 0 or high >= num_classes:
+        raise UserError(
+            f'the model predicts class {low if low < 0 else high} but the dataset has {num_classes} classes '
+            f'(0..{num_classes - 1}); set num_classes of the decode head to {num_classes}'
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from prettytable import PrettyTable
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
-from .confusion import SCORE_NAMES, Scores, confusion_matrix, nanmean
+from .confusion import SCORE_NAMES, Scores, check_prediction, confusion_matrix, nanmean
 
 # Where DenseCRFHook leaves the map that it refined.
 BEFORE_CRF = 'pred_sem_seg_before_crf'
@@ -219,6 +219,7 @@ class SegmentationMetric(LabelMapMetric):
         return matrix.reshape(len(self.classes), len(self.classes))
 
     def _save(self, folder: Path, sample: dict, prediction: np.ndarray) -> None:
+        check_prediction(prediction, len(self.classes))  # or the file's 8 bits would hold another class
         # Label 0 of the files is the class that reduce_zero_label took away (ADE20K's submission format).
         offset = int(bool(sample.get('reduce_zero_label', False)))
         picture = Image.fromarray((prediction + offset).astype(np.uint8), mode='L')

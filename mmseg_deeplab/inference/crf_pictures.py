@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..checkpoints.save import atomic_write
 from ..crf import DenseCRF
+from ..datasets.masks import read_mask
 from ..errors import UserError, UserFileNotFoundError
 from ..visualization.crf_maps import iteration_figure, label_figure
 from .model import Segmentor
@@ -55,7 +55,7 @@ def draw_crf(
     prediction = predict(model, image)
     assert isinstance(prediction, Prediction)
     pixels, probabilities = prediction.image, prediction.probabilities()
-    mask = np.array(Image.open(truth)) if truth else None
+    mask = read_mask(truth) if truth else None
     if mask is not None and mask.shape != pixels.shape[:2]:
         raise UserError(
             f'truth {truth} is {mask.shape}, the image {pixels.shape[:2]}: a label map has one class index a pixel'

@@ -1,9 +1,7 @@
 """The search of the CRF's parameters for a segmentor and a dataset: cases from the network, preset and figure."""
 
 import hashlib
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,9 @@ from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..inference.model import Segmentor
 from ..inference.refine import crf_input, keep_logits
+from ..progress import progress
 from ..visualization.crf_maps import surface_figure
 from .search import Candidate, Score, Search, save_case
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,6 @@ def search_crf(
     workers: int = 1,
     class_subset: Sequence[str | int] = (),
     ignore_index: int = 255,
-    progress: Callable[[str], Progress] = lambda title: lambda done, total: None,
 ) -> Report:
     """Search the CRF's parameters on some images of a dataset, check them on others, write preset and figure.
 
@@ -66,7 +62,6 @@ def search_crf(
         workers: Processes that refine.
         class_subset: Names or indices of the classes whose mean IoU counts; empty means all.
         ignore_index: The label of pixels that do not count.
-        progress: Given a title, returns what is called with (done, total).
 
     Raises:
         ValueError: If the dataset is too small, or `folder` belongs to another search.
@@ -80,16 +75,16 @@ def search_crf(
     subset = [classes.index(c) if c in classes else int(c) for c in class_subset]
     order = np.random.default_rng(seed).permutation(len(dataset))[: images + held_out].tolist()
     origin = origin_of(model, dataset)
-    cases = predict_cases(model, dataset, order, folder / 'cases', progress('network'), origin)
+    cases = predict_cases(model, dataset, order, folder / 'cases', origin)
     searched, others = cases[:images], cases[images:]
     state = folder / 'state.jsonl'
     with Search(state, len(classes), fixed, subset, ignore_index, workers, origin=origin) as search:
-        search.progress = progress('without CRF')
+        search.title = 'without CRF'
         without = search.scores([None], searched)[0]
-        search.progress = progress('searching')
+        search.title = 'searching'
         scores = search.coarse_to_fine(grid, searched)
         best = scores[0].candidate or {}
-        search.progress = progress('held-out images')
+        search.title = 'held-out images'
         check = _pair(*search.scores([None, best], others)) if others else None
     preset, figure = folder / 'preset.py', folder / 'surface.png'
     with atomic_write(preset) as file:
@@ -122,7 +117,7 @@ def origin_of(model: nn.Module, dataset: BaseDataset) -> str:
 
 @torch.no_grad()
 def predict_cases(
-    model: Segmentor, dataset: BaseDataset, order: Sequence[int], folder: Path, progress: Progress, origin: str
+    model: Segmentor, dataset: BaseDataset, order: Sequence[int], folder: Path, origin: str
 ) -> list[Path]:
     """Save image, logits and truth of the dataset's images `order`, each once, as files for `Search`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,16 +131,19 @@ def predict_cases(
         file.write(origin.encode())
     paths = [folder / f'{index:06d}.npz' for index in order]
     model.eval()
-    for done, (index, path) in enumerate(zip(order, paths, strict=True), 1):
-        if not path.exists():
-            batch = pseudo_collate([dataset[index]])
-            with keep_logits(model):
-                sample: Any = model.test_step(batch)[0]
-            if 'gt_sem_seg' not in sample:
-                raise UserError(f'{sample.img_path} came without truth: the search needs LoadLabels in the pipeline')
-            image, logits = crf_input(model, sample, batch['inputs'][0])
-            save_case(path, image, logits, sample.gt_sem_seg.data[0].cpu().numpy())
-        progress(done, len(paths))
+    with progress('network', len(paths)) as advance:
+        for index, path in zip(order, paths, strict=True):
+            if not path.exists():
+                batch = pseudo_collate([dataset[index]])
+                with keep_logits(model):
+                    sample: Any = model.test_step(batch)[0]
+                if 'gt_sem_seg' not in sample:
+                    raise UserError(
+                        f'{sample.img_path} came without truth: the search needs LoadLabels in the pipeline'
+                    )
+                image, logits = crf_input(model, sample, batch['inputs'][0])
+                save_case(path, image, logits, sample.gt_sem_seg.data[0].cpu().numpy())
+            advance(1)
     return paths
 
 
@@ -165,22 +163,6 @@ def format_report(report: Report, count: int = 10) -> str:
         )
     lines.append(f'{len(report.scores)} candidates; preset: {report.preset}, figure: {report.figure}')
     return '\n'.join(lines)
-
-
-def print_progress(title: str) -> Progress:
-    """Show a counter with the time it will still take on one line of the terminal."""
-    begin = None
-
-    def progress(done: int, total: int) -> None:
-        nonlocal begin
-        if begin is None or done < begin[0]:
-            begin = done, time.monotonic()
-        elapsed = time.monotonic() - begin[1]
-        left = elapsed * (total - done) / (done - begin[0]) if done > begin[0] else 0
-        end = '\n' if done == total else ''
-        print(f'\r{title}: {done}/{total} images, {elapsed:.0f} s, {left:.0f} s left   ', end=end, file=sys.stderr)
-
-    return progress
 
 
 def _preset(

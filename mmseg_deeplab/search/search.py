@@ -23,6 +23,8 @@ from ..checkpoints.save import atomic_write
 from ..crf import DenseCRF
 from ..crf.pool import start_worker
 from ..errors import UserError
+from ..evaluation.confusion import Scores, nanmean
+from ..progress import progress
 
 CLIP = 1e-5
 """Smallest probability that is kept; the CRF's own clip."""
@@ -80,10 +82,11 @@ class Search:
         origin: What the cases were made of, any text; a state with another one is refused.
         num_classes: C of the cases.
         fixed: Parameters of `DenseCRF` that are not searched.
-        class_subset: Classes whose mean IoU is searched for; empty means all.
+        class_subset: Classes whose mean IoU is searched for; empty means all. Those that are not in the truth of the
+            cases do not count.
         ignore_index: The label of pixels that do not count.
         workers: Processes; 1 counts in this one. `close` ends them, or a `with` block.
-        progress: Called with (done, total) images of the present round.
+        title: Of the present round, for its progress display.
     """
 
     def __init__(
@@ -94,12 +97,12 @@ class Search:
         class_subset: Sequence[int] = (),
         ignore_index: int = 255,
         workers: int = 1,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        title: str = 'searching',
         origin: str = '',
     ):
         self.num_classes, self.fixed, self.ignore_index = num_classes, dict(fixed), ignore_index
         self.class_subset = list(class_subset)
-        self.workers, self.progress = workers, progress
+        self.workers, self.title = workers, title
         self._state = state
         self._pool: ProcessPoolExecutor | None = None
         self._counted: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
@@ -125,10 +128,11 @@ class Search:
             cells, counts = self._counted[path.name, _key(candidate)]
             matrix[cells] += counts
         matrix = matrix.reshape(self.num_classes, self.num_classes)
-        hit, truth, predicted = np.diagonal(matrix), matrix.sum(1), matrix.sum(0)
-        union = truth + predicted - hit
-        classes = [c for c in self.class_subset or range(self.num_classes) if union[c]]
-        return Score(candidate, float(np.mean(hit[classes] / union[classes])), float(hit.sum() / matrix.sum()))
+        # All candidates are judged among the classes of the truth: to predict no false class is worth its pixels, not a
+        # mean over fewer classes.
+        scores = Scores.of(matrix, among=matrix.sum(1) > 0)
+        iou = scores.iou[self.class_subset] if self.class_subset else scores.iou
+        return Score(candidate, nanmean(iou), scores.pixel_acc)
 
     def close(self) -> None:
         """End the worker processes; what they have begun is lost, what they have handed in is in the state file."""
@@ -144,17 +148,15 @@ class Search:
     def _count_all(self, tasks: Mapping[Path, Sequence[Candidate | None]], total: int) -> None:
         if not tasks:
             return
-        done = total - len(tasks)
-        self.progress(done, total)
-        with self._state.open('a') as file:
+        with self._state.open('a') as file, progress(self.title, total) as advance:
+            advance(total - len(tasks))
             for path, counted in self._run(tasks):
                 for candidate, (cells, counts) in zip(tasks[path], counted, strict=True):
                     self._counted[path.name, _key(candidate)] = cells, counts
                     line = dict(case=path.name, candidate=candidate, cells=cells, counts=counts)
                     file.write(json.dumps(line) + '\n')
                 file.flush()
-                done += 1
-                self.progress(done, total)
+                advance(1)
 
     def _run(self, tasks: Mapping[Path, Sequence[Candidate | None]]) -> Iterator[tuple[Path, Counted]]:
         setup = self.fixed, self.num_classes, self.ignore_index

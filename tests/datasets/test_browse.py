@@ -53,3 +53,17 @@ def test_labels_follow_a_resized_test_image(cfg):
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     _, image, labels = next(_samples(cfg, dataset, training=False, count=1, seed=0))
     assert max(labels.shape) == 64 and image.shape == (129, 129, 3)
+
+
+@pytest.mark.parametrize('label', [256, -1, 300])
+def test_labels_beyond_8_bits_are_named(cfg, tmp_path, label):
+    """A pipeline of stock transforms lets them through."""
+
+    def spoil(results):
+        results['gt_seg_map'] = np.full(results['img'].shape[:2], label, np.int64)
+        return results
+
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    dataset.pipeline.transforms.insert(-1, spoil)
+    with pytest.raises(ValueError, match=rf'png: label ids \[{label}\] are no whole numbers 0..255'):
+        next(_samples(cfg, dataset, training=False, count=1, seed=0))

@@ -253,6 +253,15 @@ def test_predictions_that_would_overwrite_each_other_are_refused(tmp_path, make_
         evaluate(metric, samples[:1])
 
 
+@pytest.mark.parametrize('label', [5, 256, -1])
+def test_only_classes_are_saved(tmp_path, make_sample, evaluate, label):
+    """Beyond 8 bits they would be written as others, without truth nothing else looks at them."""
+    sample = make_sample(np.zeros((2, 2), int), np.full((2, 2), label), dtype=torch.int64)
+    with pytest.raises(ValueError, match=f'the model predicts class {label} but the dataset has 5 classes'):
+        evaluate(SegmentationMetric(output_dir=str(tmp_path), format_only=True), [sample])
+    assert not list(tmp_path.iterdir())
+
+
 def test_saving_only_warns_of_nothing(tmp_path, make_sample, evaluate, caplog):
     maps = np.zeros((2, 2), int)
     logger = MMLogger.get_instance('saving')

@@ -2,12 +2,14 @@
 
 import itertools
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
 from mmseg_deeplab.crf import DenseCRF
+from mmseg_deeplab.search import search
 from mmseg_deeplab.search.search import GRIDS, Score, Search, coarse_to_fine, load_case, save_case
 
 densecrf = pytest.importorskip('pydensecrf.densecrf')
@@ -65,8 +67,8 @@ def expected(cases, candidate) -> tuple[float, float]:
 def test_scores_are_those_of_the_reference(cases, tmp_path):
     """Also with half-precision cases on disk, and in worker processes."""
     candidates = [None, *CANDIDATES]
-    with Search(tmp_path / 'state.jsonl', 3, FIXED, workers=2) as search:
-        scores = search.scores(candidates, list(cases))
+    with Search(tmp_path / 'state.jsonl', 3, FIXED, workers=2) as parallel:
+        scores = parallel.scores(candidates, list(cases))
     for candidate, score in zip(candidates, scores, strict=True):
         assert (score.miou, score.pixel_acc) == pytest.approx(expected(cases, candidate), abs=1e-9)
         assert score.candidate == candidate
@@ -79,6 +81,17 @@ def test_only_the_chosen_classes_count(cases, tmp_path):
     hit = sum(((t == 1) & (z.argmax(0) == 1)).sum() for _, z, t in cases.values())
     union = sum((((t == 1) | (z.argmax(0) == 1)) & (t != 255)).sum() for _, z, t in cases.values())
     assert score.miou == pytest.approx(hit / union, abs=1e-9)
+
+
+def test_a_false_class_less_is_no_gain_in_itself(tmp_path):
+    """All candidates are judged among the classes of the truth."""
+    image, truth = np.zeros((10, 10, 3), np.uint8), np.zeros((10, 10), np.uint8)
+    truth[:, 5:] = 1
+    logits = np.stack([truth == label for label in range(3)]).astype(np.float32) * 9
+    logits[:, 0, 0] = 0, 0, 9
+    save_case(tmp_path / '0.npz', image, torch.from_numpy(logits), truth)
+    score = Search(tmp_path / 'state.jsonl', 3, FIXED).scores([None], [tmp_path / '0.npz'])[0]
+    assert score.miou == pytest.approx((49 / 50 + 1) / 2)
 
 
 def test_pixels_with_another_label_of_void_do_not_count(cases, tmp_path):
@@ -99,9 +112,16 @@ def test_an_interrupted_search_goes_on_where_it_stopped(cases, tmp_path, monkeyp
     assert len(text.splitlines()) == 1 + 4
     state.write_text(text[:-20])
     steps = []
-    again = Search(state, 3, FIXED, progress=lambda done, total: steps.append((done, total)))
+
+    @contextmanager
+    def shown(title, total):
+        steps.append((title, total))
+        yield steps.append
+
+    monkeypatch.setattr(search, 'progress', shown)
+    again = Search(state, 3, FIXED)
     assert again.scores(CANDIDATES, list(cases)) == whole
-    assert steps == [(1, 2), (2, 2)]
+    assert steps == [('searching', 2), 1, 1]
     assert sorted(state.read_text().splitlines()) == sorted(text.splitlines())
     steps.clear()
     assert again.scores(CANDIDATES, list(cases)) == whole and not steps
