@@ -213,6 +213,7 @@ def test_pictures_of_one_name_stay_apart(images, expected):
         assert [str(names[image]) for image in images] == [f'{name}.png' for name in expected]
 
 
+@pytest.mark.filterwarnings('ignore:.* instance named of')  # MMEngine's, of three runs within a second
 def test_an_error_in_the_middle_leaves_no_part_of_a_file(run_test, tmp_path, monkeypatch):
     """A full disk, for example: the old page stays, and the message has the name of the file."""
     hooks = [
