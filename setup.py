@@ -24,6 +24,7 @@ setup(
         'opencv-python',
         'Pillow',
         'matplotlib',
+        'fonttools',
         'scipy',
         'safetensors',
         'jinja2',
