@@ -80,6 +80,7 @@ PRIVATE = (
     Private(IterBasedTrainLoop, 'dataloader_iterator', 'run'),
     Private(_MapDatasetFetcher, '__getitems__', 'fetch'),
     Private(MMSegInferencer, 'LoadImageFromFile', '_init_pipeline'),
+    Private(BaseDataset, 'get_data_info', 'prepare_data'),
 )
 
 

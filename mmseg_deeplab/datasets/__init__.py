@@ -1,19 +1,22 @@
 """Datasets that MMSegmentation lacks, label-checking transforms, preparation of the public sets."""
 
 from .camvid import CamVidDataset
+from .concat import ConcatDataset
 from .data_root import iter_datasets, set_data_root
 from .demo import DemoDataset, make_demo_dataset
 from .image_mask_folder import ImageMaskFolder
 from .person_part import PersonPartDataset
 from .repeat_classes import RepeatClasses
-from .transforms import LoadImage, LoadLabels, RandomScale
+from .transforms import LoadImage, LoadLabels, PackSegInputs, RandomScale
 
 __all__ = [
     'CamVidDataset',
+    'ConcatDataset',
     'DemoDataset',
     'ImageMaskFolder',
     'LoadImage',
     'LoadLabels',
+    'PackSegInputs',
     'PersonPartDataset',
     'RandomScale',
     'RepeatClasses',

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, UserFileNotFoundError
 from .palette import voc_palette
 
 VOID_NAMES = ('void', 'ignore', 'unlabeled', 'unlabelled')
@@ -28,11 +28,14 @@ def read_classes(path: str | Path) -> Classes:
     colours, those of PASCAL VOC are taken. ValueError names file and line.
     """
     names, colours, void = [], [], []
-    for number, line in enumerate(Path(path).read_text(encoding='utf-8-sig').splitlines(), 1):
-        if not line.strip() or line.startswith('#'):
+    for number, line in enumerate(read_text(path, 'the classes file').splitlines(), 1):
+        if not line.strip() or line.strip().startswith('#'):
             continue
         name, *rest = (part.strip() for part in line.split(','))
-        colour = _colour(rest, f'{path}, line {number}: {line.strip()!r}')
+        where = f'{path}, line {number}: {line.strip()!r}'
+        if not name:
+            raise UserError(f'{where} has no name of a class; write it before the colour, or take the line out')
+        colour = _colour(rest, where)
         if name.lower() in VOID_NAMES:
             void.append(colour)
         else:
@@ -51,6 +54,16 @@ def read_classes(path: str | Path) -> Classes:
         raise UserError(f'{path} gives a colour to some classes only; give one to each or to none')
     palette = voc_palette()[: len(names)] if None in colours else colours
     return Classes(tuple(names), tuple(palette), tuple(c for c in void if c is not None))
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """A text file of the user's, in UTF-8; `what` it is, for the message of an error."""
+    try:
+        return Path(path).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise UserError(f'{what} {path} is no text in UTF-8 ({error}); save it in that encoding') from error
+    except OSError as error:
+        raise UserFileNotFoundError(f'{what} {path} cannot be read: {error.strerror}') from error
 
 
 def _colour(parts: list[str], where: str) -> tuple[int, int, int] | None:

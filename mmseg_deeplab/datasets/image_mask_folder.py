@@ -9,6 +9,7 @@ from mmseg.registry import DATASETS
 
 from ..errors import UserError, UserFileNotFoundError
 from .classes_file import read_classes
+from .masks import read_lines
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -60,6 +61,11 @@ class ImageMaskFolder(BaseSegDataset):
         unknown = [name for name in names if name not in colours]
         if unknown:
             raise UserError(f'metainfo.classes: {unknown} are not in {classes_file}, which has {[*colours]}')
+        if len(names) == 1:
+            raise UserError(
+                f'{classes_file} gives one class, {names[0]!r}: there is nothing to tell it from. Name what is around '
+                'it as well, such as background'
+            )
         super().__init__(
             data_root=data_root,
             data_prefix=data_prefix or dict(img_path='images', seg_map_path='masks'),
@@ -97,7 +103,7 @@ class ImageMaskFolder(BaseSegDataset):
         if not images:
             raise UserFileNotFoundError(f'{self.data_prefix["img_path"]} holds no image ({", ".join(IMAGE_SUFFIXES)})')
         if self.ann_file:
-            names = [line.strip() for line in Path(self.ann_file).read_text().splitlines() if line.strip()]
+            names = read_lines(self.ann_file)
             unknown = [name for name in names if name not in images]
             if unknown or not names:
                 what = f'names {unknown[0]!r}, which is not in' if unknown else 'is empty; it should name images of'

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import logging
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,16 @@ import torch.utils.data
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS
+from PIL import Image
 
 from ..checkpoints.save import atomic_write
+from ..crf.pool import allowed_cpus
 from ..errors import UserError
 from ..progress import progress
 from .transforms import LoadLabels
+
+LARGE = 2**22
+"""Pixels of a mask above which it is read while no other large one is."""
 
 
 @DATASETS.register_module()
@@ -59,6 +67,9 @@ class RepeatClasses(torch.utils.data.Dataset):
         hard = np.isin(np.arange(256), wanted)
         shows = class_presence(self.dataset)
         repeats = np.where((shows & hard).any(1), self.times, 1)
+        absent = [name for name, index in zip(self.classes, wanted, strict=True) if not shows[:, index].any()]
+        if absent:
+            print_log(f'RepeatClasses: no mask shows {absent}', logger='current', level=logging.WARNING)
         self._indices = np.repeat(np.arange(len(repeats)), repeats)
 
     def __len__(self) -> int:
@@ -79,23 +90,52 @@ def class_presence(dataset: BaseDataset) -> np.ndarray:
     # Any value counts here; whether it is a class is checked where the masks are trained on.
     items = [{**dataset.get_data_info(index), 'mask_classes': None} for index in range(len(dataset))]
     cache = _cache_file(items)
-    try:
-        return np.unpackbits(np.load(cache), axis=1).astype(bool)
-    except (OSError, ValueError):  # there is none, or it cannot be read
-        pass
-    load = LoadLabels()
-    presence = np.zeros((len(items), 256), bool)
-    workers = min(8, os.cpu_count() or 1)
-    with progress('finding classes in masks', len(items)) as advance, ThreadPoolExecutor(workers) as pool:
-        for index, item in enumerate(pool.map(load, items)):
-            presence[index, np.unique(item['gt_seg_map'])] = True
-            advance(1)
-    try:
-        with atomic_write(cache) as file:
-            np.save(file, np.packbits(presence, axis=1))
-    except OSError as error:
-        print_log(f'{error}: the masks will be scanned anew next time; set XDG_CACHE_HOME to a folder to write to')
+    presence = _read_cache(cache, len(items))
+    if presence is None:
+        presence = _scan(items)
+        try:
+            with atomic_write(cache) as file:
+                np.save(file, np.packbits(presence, axis=1))
+        except OSError as error:
+            print_log(f'{error}: the masks will be scanned anew next time; set XDG_CACHE_HOME to a folder to write to')
     return presence
+
+
+def _scan(items: list[dict]) -> np.ndarray:
+    """Read every mask. Each thread holds one mask, and of the large ones there is one at a time."""
+    load, large = LoadLabels(), threading.Lock()
+
+    def shown(item: dict) -> np.ndarray:
+        values = np.zeros(256, bool)
+        with large if _pixels(item['seg_map_path']) > LARGE else nullcontext():
+            values[load(dict(item, seg_fields=[]))['gt_seg_map']] = True
+        return values
+
+    presence = np.zeros((len(items), 256), bool)
+    workers = min(8, allowed_cpus())
+    with progress('finding classes in masks', len(items)) as advance, ThreadPoolExecutor(workers) as pool:
+        for index, values in enumerate(pool.map(shown, items)):
+            presence[index] = values
+            advance(1)
+    return presence
+
+
+def _pixels(path: str) -> int:
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except Exception:  # what is wrong with the mask is told where it is read
+        return 0
+
+
+def _read_cache(path: Path, images: int) -> np.ndarray | None:
+    """What `class_presence` kept, or None if it is not there, is damaged, or is of other images."""
+    try:
+        packed = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    right = isinstance(packed, np.ndarray) and packed.shape == (images, 32) and packed.dtype == np.uint8
+    return np.unpackbits(packed, axis=1).astype(bool) if right else None
 
 
 def _cache_file(items: list[dict]) -> Path:

@@ -1,43 +1,43 @@
 """Loading with checks that name the file, and the papers' random scale."""
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmcv.transforms.utils import cache_randomness
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.datasets.transforms import PackSegInputs as StockPackSegInputs
 from mmseg.registry import TRANSFORMS
 
 from ..errors import UserError
-from .images import decode_image
-from .masks import read_bytes, read_colour_mask, read_mask
+from .headers import read_bytes
+from .images import decode_turned
+from .masks import read_colour_mask, read_mask
 
 
 # Under the stock name too, which hides mmcv's transform in mmseg's scope: MMSegInferencer accepts a test pipeline only
 # if it holds a transform of exactly that name.
 @TRANSFORMS.register_module(name=['LoadImage', 'LoadImageFromFile'])
 class LoadImage(LoadImageFromFile):
-    """mmcv's LoadImageFromFile whose errors name the file.
-
-    Grey images become three equal channels, alpha is dropped; both as in mmcv. Images of 16 bits are refused: mmcv
-    keeps their high byte only, which leaves pictures of 10 or 12 bit sensors black.
-    """
+    """mmcv's LoadImageFromFile by `decode_image`: errors name the file, and nothing of it is dropped without a word."""
 
     def transform(self, results: dict) -> dict | None:
         path = results['img_path']
         try:
             content = read_bytes(path, 'image', self.backend_args)
-            image = decode_image(content, path, self.color_type, self.imdecode_backend)
+            image, orientation = decode_turned(content, path, self.color_type, self.imdecode_backend)
         except (OSError, ValueError):
             if self.ignore_empty:
                 return None
             raise
         if self.to_float32:
             image = image.astype(np.float32)
-        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], exif_orientation=orientation)
         return results
 
 
@@ -53,12 +53,23 @@ class LoadLabels(LoadAnnotations):
     Args:
         num_classes: at most so many, up to 255; for samples of anything else than a dataset of MMSegmentation.
         ignore_index: the value of void pixels.
+        drawn_on: 'shown', the picture as programs show it, turned by its EXIF orientation; the mask has no such tag, or
+            is turned by its own. 'stored', the pixels as they are stored, by a program that does not know the tag; the
+            mask is turned as its picture is.
     """
 
     def __init__(
-        self, num_classes: int | None = None, ignore_index: int = 255, backend_args: dict | None = None
+        self,
+        num_classes: int | None = None,
+        ignore_index: int = 255,
+        backend_args: dict | None = None,
+        drawn_on: str = 'shown',
     ) -> None:
         super().__init__(backend_args=backend_args)
+        if drawn_on not in ('shown', 'stored'):
+            raise UserError(f"drawn_on={drawn_on!r}: choose 'shown' or 'stored'")
+        self.drawn_on = drawn_on
+        self._said = False
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         if num_classes is not None:
@@ -72,16 +83,14 @@ class LoadLabels(LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
         colours = results.get('mask_colours')  # of an ImageMaskFolder
+        turn = self._orientation(results)
         if colours is None:
-            label = read_mask(path, self.backend_args)
+            label = read_mask(path, self.backend_args, turn)
         else:
-            label = read_colour_mask(path, colours, self.ignore_index, self.backend_args)
+            label = read_colour_mask(path, colours, self.ignore_index, self.backend_args, turn)
         shape = results.get('ori_shape', label.shape)
         if label.shape != tuple(shape[:2]):
             raise UserError(f'mask {path} is {_size(label.shape)}, {_swapped(label.shape, shape)}')
-        if label.max(initial=0) > 255:
-            raise UserError(f'mask {path} holds values up to {label.max()}; class indices must fit 8 bits (0..255)')
-        label = label.astype(np.uint8)
         raw = label
         if results.get('reduce_zero_label', False):
             label = label - np.uint8(1)  # 0 wraps to 255: ignored
@@ -97,6 +106,22 @@ class LoadLabels(LoadAnnotations):
             label = table[label]
         results['gt_seg_map'] = label
         results['seg_fields'].append('gt_seg_map')
+
+    def _orientation(self, results: dict) -> int | None:
+        """By what the mask is turned, None for its own tag; the doubt that there is, is said once."""
+        orientation = results.get('exif_orientation', 1)
+        if self.drawn_on == 'stored':
+            return orientation
+        if orientation != 1 and not self._said:
+            self._said = True
+            print_log(
+                f'image {results["img_path"]} is turned by its EXIF orientation {orientation}, as others may be; masks '
+                'are taken as drawn on pictures that are shown so. If yours are drawn on the stored pixels, set '
+                "LoadLabels(drawn_on='stored')",
+                logger='current',
+                level=logging.WARNING,
+            )
+        return None
 
     def _explain(self, path: str, values: np.ndarray, num_classes: int, results: dict) -> None:
         reduce_zero = bool(results.get('reduce_zero_label'))
@@ -160,8 +185,26 @@ def _size(shape: Sequence[int]) -> str:
 def _swapped(mask: Sequence[int], image: Sequence[int]) -> str:
     text = f'its image is {_size(image)}'
     if tuple(mask) == tuple(image[:2])[::-1]:
-        text += '; the image carries an EXIF rotation that the mask lacks: rotate its pixels and strip the tag'
+        text += (
+            "; does the image carry an EXIF rotation that the mask lacks? Then LoadLabels(drawn_on='stored') turns the "
+            'mask with it'
+        )
     return text
+
+
+# In the place of MMSegmentation's, whichever config names it.
+@TRANSFORMS.register_module(force=True)
+class PackSegInputs(StockPackSegInputs):
+    """MMSegmentation's PackSegInputs for images of any size.
+
+    A flip is a view with negative strides. One that is a single pixel wide counts as contiguous all the same, so that
+    it would reach PyTorch as it is, which takes none.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if 'img' in results and min(results['img'].strides, default=0) < 0:
+            results['img'] = results['img'].copy()
+        return super().transform(results)
 
 
 @TRANSFORMS.register_module()

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from mmseg.registry import DATASETS
 from PIL import Image
 
 from mmseg_deeplab.datasets import ImageMaskFolder
 from mmseg_deeplab.datasets.classes_file import Classes, colours_to_indices, read_classes
+from mmseg_deeplab.errors import UserError, UserFileNotFoundError
 
 PIPELINE = [dict(type='LoadImage'), dict(type='LoadLabels')]
 
@@ -158,3 +160,39 @@ def test_colours_to_indices_against_a_loop():
     expected = [[table.get(tuple(map(int, pixel)), 255) for pixel in row] for row in rgb]
     np.testing.assert_array_equal(labels, expected)
     assert sum(unknown.values()) == sum(tuple(map(int, p)) not in table for p in rgb.reshape(-1, 3))
+
+
+@pytest.mark.parametrize('line', [', 1, 2, 3', ',', ' , #010203', '  ,1,2,3'])
+def test_a_class_without_a_name(tmp_path, line):
+    (tmp_path / 'classes.txt').write_text(f'sky\n{line}\n')
+    with pytest.raises(ValueError, match=r'classes\.txt, line 2: .* has no name of a class'):
+        read_classes(tmp_path / 'classes.txt')
+
+
+def test_a_comment_may_be_indented(tmp_path):
+    (tmp_path / 'classes.txt').write_text('sky\n  # road\nfield\n')
+    assert read_classes(tmp_path / 'classes.txt').names == ('sky', 'field')
+
+
+@pytest.mark.parametrize(('content', 'words'), [(b'\xff\xfes\0k\0y\0', 'no text in UTF-8'), (None, 'cannot be read')])
+def test_a_classes_file_or_list_that_can_not_be_read(tmp_path, content, words):
+    for name, options in (('classes.txt', {}), ('list.txt', dict(ann_file='list.txt'))):
+        (tmp_path / 'classes.txt').write_text('sky\nroad\n')
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        Image.new('RGB', (3, 2)).save(tmp_path / 'images/a.png')
+        (tmp_path / name).unlink(missing_ok=True)
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises((UserError, UserFileNotFoundError), match=rf'{name}.*{words}'):
+            DATASETS.build(dict(type='ImageMaskFolder', data_root=str(tmp_path), test_mode=True, **options))
+
+
+def test_one_class_has_nothing_to_be_told_from(tmp_path):
+    (tmp_path / 'classes.txt').write_text('building, 255, 255, 255\nvoid, 0, 0, 0\n')
+    with pytest.raises(UserError, match=r"classes\.txt gives one class, 'building'.*background"):
+        DATASETS.build(dict(type='ImageMaskFolder', data_root=str(tmp_path)))
+    (tmp_path / 'classes.txt').write_text('ground\nbuilding\n')
+    with pytest.raises(UserError, match="one class, 'building'"):
+        DATASETS.build(
+            dict(type='ImageMaskFolder', data_root=str(tmp_path), metainfo=dict(classes=('building',)), lazy_init=True)
+        )

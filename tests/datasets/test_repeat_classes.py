@@ -1,5 +1,7 @@
 """Images of hard classes occur as often as asked, and the scan is read from its cache until a mask changes."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from mmseg.datasets import PascalVOCDataset
@@ -76,3 +78,60 @@ def test_without_a_cache_folder_the_masks_are_scanned_each_time(root, monkeypatc
     monkeypatch.setenv('XDG_CACHE_HOME', str(root / 'file'))
     for _ in range(2):
         assert occurrences(RepeatClasses(dataset(root), ('chair',))) == dict(a=2, b=1, c=1, d=1)
+
+
+def cache_of(root):
+    (path,) = (root / 'cache').rglob('classes_*.npy')
+    return path
+
+
+@pytest.mark.parametrize('damage', ['empty', 'cut', 'text', 'shape', 'type', 'archive', 'objects'])
+def test_a_damaged_cache_is_made_anew(root, damage):
+    RepeatClasses(dataset(root), ('chair',))
+    path = cache_of(root)
+    whole = path.read_bytes()
+    if damage in ('shape', 'type', 'objects'):
+        other = dict(
+            shape=np.zeros((3, 32), np.uint8), type=np.zeros((4, 32), np.float32), objects=np.array([{}], object)
+        )
+        np.save(path, other[damage])
+    elif damage == 'archive':
+        with open(path, 'wb') as file:
+            np.savez(file, a=np.zeros((4, 32), np.uint8))
+    else:
+        path.write_bytes(dict(empty=b'', cut=whole[:-20], text=b'no array')[damage])
+    assert occurrences(RepeatClasses(dataset(root), ('chair',))) == dict(a=2, b=1, c=1, d=1)
+    assert path.read_bytes() == whole
+
+
+def test_a_cache_is_written_whole_or_not_at_all(root, monkeypatch):
+    def half(file, array):
+        file.write(b'half of it')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, 'save', half)
+    with pytest.raises(KeyboardInterrupt):
+        RepeatClasses(dataset(root), ('chair',))
+    assert [path for path in (root / 'cache').rglob('*') if path.is_file()] == []
+
+
+def test_masks_do_not_stay_in_memory(root, monkeypatch):
+    """Of 24 large masks of 1 MB there is one at a time, whatever the number of threads."""
+    monkeypatch.setattr(repeat_classes, 'LARGE', 2**19)
+    names = [f'big{index}' for index in range(24)]
+    for name in names:
+        Image.new('L', (1024, 1024), 9).save(root / f'masks/{name}.png')
+    (root / 'train.txt').write_text('\n'.join(names))
+    monkeypatch.setattr(repeat_classes, 'allowed_cpus', lambda: 8)
+    tracemalloc.start()
+    assert len(RepeatClasses(dataset(root), ('chair',))) == 48
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * 1024**2
+
+
+def test_a_class_that_no_mask_shows_is_said(root, monkeypatch):
+    said = []
+    monkeypatch.setattr(repeat_classes, 'print_log', lambda text, **_: said.append(text))
+    RepeatClasses(dataset(root), ('chair', 'train', 'bus'))
+    assert said == ["RepeatClasses: no mask shows ['train', 'bus']"]
