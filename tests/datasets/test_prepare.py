@@ -15,7 +15,7 @@ from mmseg.datasets import COCOStuffDataset, PascalContextDataset
 from PIL import Image
 
 from mmseg_deeplab.datasets.classes_file import read_classes
-from mmseg_deeplab.datasets.prepare import PLANS, prepare
+from mmseg_deeplab.datasets.prepare import PLANS, prepare, runner
 from mmseg_deeplab.datasets.prepare.coco_stuff import IDS
 from mmseg_deeplab.datasets.prepare.pascal_context import LABELS
 
@@ -446,3 +446,112 @@ def test_unknown_name(src, dst):
     with pytest.raises(ValueError, match="unknown dataset 'vok'; choose one of voc-aug"):
         prepare('vok', src, dst)
     assert len(PLANS) == 10
+
+
+class TestNothingOutside:
+    """Names in lists and annotations of a download may hold anything."""
+
+    NAMES = ('../../x', '../x', 'sub/../../x', '../JPEGImages/x')
+
+    @staticmethod
+    def everything(root):
+        return sorted(path for path in root.rglob('*'))
+
+    def refused(self, name, src, dst, tmp_path, **options):
+        put(tmp_path / 'x.mat', dict(S=u8([[1]])))
+        before = self.everything(src), sorted(path.name for path in tmp_path.iterdir())
+        with pytest.raises(ValueError, match='outside'):
+            prepare(name, src, dst, workers=0, **options)
+        after = self.everything(src), sorted(path.name for path in tmp_path.iterdir() if path != dst)
+        assert after == before
+        assert self.everything(dst) == []
+
+    @pytest.mark.parametrize('bad', NAMES)
+    def test_coco_stuff(self, src, dst, tmp_path, bad):
+        put(src / 'imageLists/train.txt', f'a\n{bad}\n')
+        put(src / 'imageLists/test.txt', 'a\n')
+        self.refused('coco-stuff10k', src, dst, tmp_path)
+
+    @pytest.mark.parametrize('bad', NAMES)
+    @pytest.mark.parametrize(
+        'place', ['VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt', 'benchmark_RELEASE/dataset/train.txt']
+    )
+    def test_voc_aug(self, src, dst, tmp_path, bad, place):
+        voc_and_sbd(src)
+        (src / place).write_text(f'a\n{bad}\n')
+        self.refused('voc-aug', src, dst, tmp_path)
+
+    @pytest.mark.parametrize('bad', NAMES[:3])
+    @pytest.mark.parametrize(('name', 'folder'), [('pascal-context', 'trainval'), ('person-part', 'Annotations_Part')])
+    def test_lists_of_voc_2010(self, src, dst, tmp_path, bad, name, folder):
+        """Names whose .mat is found; others are no part of these sets."""
+        for split in ('train', 'val'):
+            put(src / f'VOC2010/ImageSets/Main/{split}.txt', f'{bad}\n')
+        (src / 'VOC2010/JPEGImages').mkdir()
+        put(src / folder / 'a.mat', dict(LabelMap=u8([[1]])))
+        (src / folder / 'sub').mkdir()
+        put(src / folder / f'{bad}.mat', dict(LabelMap=u8([[1]])))
+        self.refused(name, src, dst, tmp_path)
+
+    @pytest.mark.parametrize('bad', ['/etc/hostname', '../../x.jpg', '..\\..\\x.jpg', 'a/../../../x.jpg'])
+    def test_labelme(self, src, dst, tmp_path, bad):
+        (tmp_path / 'x.jpg').write_bytes(b'')
+        content = dict(shapes=[], imagePath=bad, imageHeight=2, imageWidth=3)
+        put(src / 'deep/a.json', json.dumps(content))
+        self.refused('labelme', src, dst, tmp_path)
+
+    def test_labelme_may_name_an_image_elsewhere_in_the_source(self, src, dst):
+        put(src / 'images/a.jpg', IMAGE)
+        put(
+            src / 'polygons/a.json',
+            json.dumps(dict(shapes=[], imagePath='../images/a.jpg', imageHeight=2, imageWidth=3)),
+        )
+        make('labelme', src, dst)
+        assert (dst / 'images/polygons/a.jpg').resolve() == (src / 'images/a.jpg').resolve()
+
+    def test_a_link_in_the_new_folder_is_not_written_through(self, src, dst, tmp_path):
+        voc_and_sbd(src)
+        dst.mkdir()
+        (dst / 'SegmentationClassAug').symlink_to(src / 'VOCdevkit/VOC2012/SegmentationClass')
+        with pytest.raises(ValueError, match=r'SegmentationClassAug leads to .*outside of --dst'):
+            make('voc-aug', src, dst)
+
+
+class TestOfALabelmeFile:
+    @pytest.mark.parametrize('missing', ['imagePath', 'imageHeight', 'imageWidth'])
+    def test_what_is_missing_is_named(self, src, dst, missing):
+        content = dict(shapes=[], imagePath='a.jpg', imageHeight=2, imageWidth=3)
+        put(src / 'a.json', json.dumps({key: value for key, value in content.items() if key != missing}))
+        with pytest.raises(ValueError, match=rf'a\.json lacks {missing}'):
+            prepare('labelme', src, dst, workers=0)
+
+    def test_more_pixels_than_memory_holds(self, src, dst):
+        content = dict(shapes=[], imagePath='a.jpg', imageHeight=10**6, imageWidth=10**6)
+        put(src / 'a.json', json.dumps(content))
+        with pytest.raises(ValueError, match='too large to be decoded: 1000000 x 1000000'):
+            prepare('labelme', src, dst, workers=0)
+
+    @pytest.mark.parametrize('text', ['{', '[1', '\x00'])
+    def test_no_json(self, src, dst, text):
+        put(src / 'a.json', text)
+        with pytest.raises(ValueError, match=r'a\.json is no JSON'):
+            prepare('labelme', src, dst, workers=0)
+
+
+def test_a_mask_that_was_damaged_since_is_made_anew(src, dst):
+    voc_and_sbd(src)
+    make('voc-aug', src, dst)
+    path = dst / 'SegmentationClassAug/c.png'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    summary = make('voc-aug', src, dst)
+    assert summary.skipped == summary.done - 1
+    assert path.read_bytes() == whole
+
+
+def test_workers_are_the_cpus_that_are_allowed(monkeypatch):
+    monkeypatch.setattr(runner, 'allowed_cpus', lambda: 1)
+    monkeypatch.setattr(os, 'cpu_count', lambda: 64)
+    monkeypatch.setattr(runner, 'ProcessPoolExecutor', None)
+    with runner._mapper(None) as run:
+        assert run is map

@@ -11,6 +11,8 @@ from ...checkpoints.save import atomic_write
 from ...errors import UserError
 from ..camvid import CamVidDataset
 from ..classes_file import Classes
+from ..headers import read_header
+from ..images import read_image
 from ..masks import read_lines, read_mask
 from .colour_masks import read_colours
 from .runner import Job, Plan, find
@@ -89,15 +91,12 @@ def _split_folders(root: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size
+    return read_header(path.read_bytes(), f'image {path}').size
 
 
 def halve(mask: Path, image: Path, new_image: str) -> tuple[np.ndarray, Counter]:
     """Write the image at half its size (means of 2 x 2 pixels); every second pixel of `read_original(mask)`."""
-    with Image.open(image) as file:
-        pixels = np.array(file.convert('RGB'))
-    half = Image.fromarray(cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+    half = Image.fromarray(cv2.resize(read_image(image), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     with atomic_write(new_image) as file:
         half.save(file, format='PNG')
     indices, unknown = read_original(mask)

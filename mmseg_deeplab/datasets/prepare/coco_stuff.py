@@ -7,7 +7,7 @@ import scipy.io
 from mmseg.datasets import COCOStuffDataset
 
 from ...errors import UserFileNotFoundError
-from ..masks import read_lines, read_mask
+from ..masks import look_up, read_lines, read_mask
 from .runner import Job, Plan, find
 
 CLASSES = COCOStuffDataset.METAINFO['classes']
@@ -68,7 +68,7 @@ def read_10k(path: Path) -> np.ndarray:
     """The mask of a .mat file, uint8 (H, W): 0 unlabelled, classes 1..171."""
     table = np.zeros(256, np.uint8)
     table[IDS] = np.arange(1, 172)
-    return table[scipy.io.loadmat(path)['S']]
+    return look_up(table, scipy.io.loadmat(path)['S'], str(path))
 
 
 def read_164k(path: Path) -> np.ndarray:

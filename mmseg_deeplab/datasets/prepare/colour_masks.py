@@ -4,11 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ...errors import UserFileNotFoundError
 from ..classes_file import Classes, colours_to_indices, read_classes
 from ..image_mask_folder import IMAGE_SUFFIXES
+from ..masks import read_colours as load_colours
 from ..masks import write_classes
 from .runner import Job, Plan, find
 
@@ -46,8 +46,7 @@ def plan(src: Path, dst: Path, classes: Path | None = None, tolerance: int = 0) 
 
 def read_colours(path: Path, classes: Classes, tolerance: int = 0) -> tuple[np.ndarray, Counter]:
     """Class indices uint8 (H, W), 255 where void or unknown, and the pixels of each unknown colour."""
-    with Image.open(path) as image:
-        rgb = np.array(image.convert('RGB'))
+    rgb = load_colours(path)
     if tolerance:
         rgb = snap(rgb, classes, tolerance)
     mask, unknown = colours_to_indices(rgb, classes)

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError, UserFileNotFoundError
-from ..classes_file import VOID_NAMES, Classes, read_classes
+from ..classes_file import VOID_NAMES, Classes, read_classes, read_text
+from ..headers import check_size
 from ..masks import write_classes
 from ..palette import voc_palette
 from .runner import Job, Plan
@@ -27,7 +28,7 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
     shape if the `classes` file has no background.
     """
     files = sorted(src.rglob('*.json'))
-    contents = {path: json.loads(path.read_text(encoding='utf-8')) for path in files}
+    contents = {path: _load(path) for path in files}
     contents = {path: content for path, content in contents.items() if 'shapes' in content}
     if not contents:
         raise UserFileNotFoundError(f'{src} holds no .json file of labelme')
@@ -46,9 +47,24 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
     return Plan(classes=table.names, jobs=jobs, links=links, finish=lambda: write_classes(dst / 'classes.txt', table))
 
 
+def _load(path: Path) -> dict:
+    """The content of a .json file; of one of labelme's, with all that is needed of it."""
+    try:
+        content = json.loads(read_text(path, 'the labelme file'))
+    except json.JSONDecodeError as error:
+        raise UserError(f'{path} is no JSON: {error}') from error
+    if not isinstance(content, dict) or 'shapes' not in content:
+        return {}
+    missing = [key for key in ('imagePath', 'imageHeight', 'imageWidth') if not content.get(key)]
+    if missing:
+        raise UserError(f'{path} lacks {", ".join(missing)}, which labelme writes')
+    check_size((content['imageWidth'], content['imageHeight']), f'the mask of {path}')
+    return content
+
+
 def draw(path: Path, classes: Classes) -> np.ndarray:
     """The mask of a labelme file, uint8 (H, W); where nothing is drawn, the background's index or, without one, 255."""
-    content = json.loads(path.read_text(encoding='utf-8'))
+    content = _load(path)
     indices = {name: index for index, name in enumerate(classes.names)}
     indices |= dict.fromkeys(VOID, 255)
     background = next((i for i, name in enumerate(classes.names) if name.lower() in BACKGROUND), 255)

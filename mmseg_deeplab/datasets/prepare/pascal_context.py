@@ -6,7 +6,7 @@ import numpy as np
 import scipy.io
 from mmseg.datasets import PascalContextDataset
 
-from ..masks import read_lines
+from ..masks import look_up, read_lines
 from .runner import Job, Plan, find
 
 # Numbers of the 59 classes among the 459 labels, in the order of mmseg's classes 1..59; the rest is background.
@@ -40,4 +40,4 @@ def read_context(path: Path) -> np.ndarray:
     """The mask of a .mat file, uint8 (H, W) of 0..59."""
     table = np.zeros(460, np.uint8)
     table[list(LABELS)] = np.arange(1, 60)
-    return table[scipy.io.loadmat(path)['LabelMap']]
+    return look_up(table, scipy.io.loadmat(path)['LabelMap'], str(path))

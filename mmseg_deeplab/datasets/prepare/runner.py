@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...crf.pool import allowed_cpus
 from ...errors import UserError, UserFileNotFoundError
 from ...progress import progress
-from ..masks import read_fingerprint, read_mask, write_lines, write_mask
+from ..masks import exact_labels, read_fingerprint, read_mask, write_lines, write_mask
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def execute(plan: Plan, src: Path, dst: Path, workers: int | None = None, copy: 
     ValueError in the end names the first files and reasons.
     """
     check_apart(src, dst)
+    check_inside(plan, src, dst)
     for new, old in plan.links.items():
         place(old, new, copy)
     summary = Summary(plan, np.zeros(256, np.int64), np.zeros(256, np.int64), Counter())
@@ -120,15 +122,15 @@ def run_job(job: Job) -> tuple[np.ndarray | None, Counter, bool, str]:
     unknown: Counter = Counter()
     try:
         fingerprint = job.fingerprint() if job.output else None
-        skipped = job.output is not None and read_fingerprint(job.output) == fingerprint
-        if skipped:
-            mask = read_mask(job.output)
-        else:
+        mask = _made_before(job.output, fingerprint)
+        skipped = mask is not None
+        if not skipped:
             mask = job.make(*job.args)
             if isinstance(mask, tuple):
                 mask, unknown = mask
             if mask is None:
                 return None, unknown, False, ''
+            mask = exact_labels(mask, 'the mask made of it')
             if job.output is not None:
                 write_mask(job.output, mask, fingerprint=fingerprint)
         return np.bincount(mask.ravel(), minlength=256)[:256], unknown, skipped, ''
@@ -136,9 +138,19 @@ def run_job(job: Job) -> tuple[np.ndarray | None, Counter, bool, str]:
         return None, unknown, False, f'{job.args[0]}: {error}'
 
 
+def _made_before(output: Path | None, fingerprint: str | None) -> np.ndarray | None:
+    """The mask that an earlier run made of the same source, if it is whole."""
+    if output is None or read_fingerprint(output) != fingerprint:
+        return None
+    try:
+        return read_mask(output)
+    except UserError:  # damaged since
+        return None
+
+
 @contextmanager
 def _mapper(workers: int | None) -> Iterator[Callable[[Callable, Sequence], Iterable]]:
-    workers = min(8, os.cpu_count() or 1) if workers is None else workers
+    workers = min(8, allowed_cpus()) if workers is None else workers
     if workers <= 1:
         yield map
         return
@@ -176,6 +188,25 @@ def check_apart(src: Path, dst: Path) -> None:
     src, dst = src.resolve(), dst.resolve()
     if src == dst or dst.is_relative_to(src) or src.is_relative_to(dst):
         raise UserError(f'--dst {dst} and --src {src} must be apart: the source is never changed; choose another --dst')
+
+
+def check_inside(plan: Plan, src: Path, dst: Path) -> None:
+    """UserError if a plan reads outside of `src` or writes outside of `dst`.
+
+    Names of files come from lists and annotations of the downloads, which may hold anything (`../../x`, `/etc/x`).
+    Links in the source are followed; none in `dst` is written through.
+    """
+    old = [*plan.links.values(), *(arg for job in plan.jobs for arg in job.args if isinstance(arg, Path))]
+    for path in old:
+        if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(src)):
+            raise UserError(f'a list or an annotation names {path}, outside of --src {src}: nothing is read there')
+    new = [*plan.links, *plan.lists, *(job.output for job in plan.jobs if job.output)]
+    for path in new:
+        if not path.is_relative_to(dst) or '..' in path.relative_to(dst).parts:
+            raise UserError(f'a list or an annotation names {path}, outside of its folder: nothing is written there')
+    for parent in {path.parent for path in new}:
+        if not parent.resolve().is_relative_to(dst.resolve()):
+            raise UserError(f'{parent} leads to {parent.resolve()}, outside of --dst {dst}: nothing is written there')
 
 
 def find(src: Path, marker: str, what: str) -> Path:
