@@ -19,6 +19,8 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
     strict_load=dict(type='StrictLoadHook'),
     exact_resume=dict(type='ExactResumeHook'),
+    batch_norm=dict(type='BatchNormHook'),
+    batch_loss=dict(type='BatchLossHook'),
     fast_inference=dict(type='FastInferenceHook'),
 )
 vis_backends = [dict(type='LocalVisBackend')]

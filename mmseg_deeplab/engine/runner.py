@@ -95,7 +95,7 @@ class DeepLabRunner(Runner):
 
         Any of the default hooks is left out by None, which MMEngine takes for its own ones only.
         """
-        own = ('strict_load', 'exact_resume', 'fast_inference')
+        own = ('strict_load', 'exact_resume', 'batch_norm', 'batch_loss', 'fast_inference')
         default_hooks = {k: v for k, v in (default_hooks or {}).items() if v is not None or k not in own}
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'The draw is False')

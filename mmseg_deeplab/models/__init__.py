@@ -11,7 +11,7 @@ from .heads import (
     DeepLabV3Head,
     DeepLabV3PlusHead,
 )
-from .losses import SegCrossEntropy
+from .losses import SegCrossEntropy, SegDice, SegFocal, SegHausdorff, SegLovasz, SegOhemCrossEntropy, SegTversky
 from .segmentor import DeepLab
 from .tta import DeepLabTTA
 
@@ -31,6 +31,12 @@ __all__ = [
     'DeepLabV3PlusHead',
     'DeepLabVGG',
     'SegCrossEntropy',
+    'SegDice',
+    'SegFocal',
+    'SegHausdorff',
+    'SegLovasz',
+    'SegOhemCrossEntropy',
+    'SegTversky',
     'aspp_rates',
     'atrous_plan',
 ]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -23,6 +24,7 @@ from ..errors import UserError
 from .backbones import DeepLabBackbone
 from .heads import DeepLabHead
 from .layers import resize
+from .losses import own_form
 
 _KEEP_LOGITS = ContextVar('keep_logits', default='none')
 CLASSES_AT_ONCE = 8
@@ -61,6 +63,18 @@ def class_of(kind: str | type) -> type | None:
 def name_of(kind: str | type) -> str:
     """The name of a config's `type`."""
     return kind if isinstance(kind, str) else kind.__name__
+
+
+def with_own_losses(head: dict) -> dict:
+    """The config of a head of MMSegmentation with losses in which pixels without a label take no part.
+
+    Heads that compute their losses in a way of their own are left as they are.
+    """
+    kind = class_of(head['type'])
+    usual = kind is not None and getattr(kind, 'loss_by_feat', None) is BaseDecodeHead.loss_by_feat
+    if not usual or issubclass(kind, DeepLabHead) or 'loss_decode' not in head:
+        return head
+    return {**head, 'loss_decode': own_form(head['loss_decode'], head.get('ignore_index', 255))}
 
 
 def scaled_size(size: Sequence[int], scale: float) -> list[int]:
@@ -165,6 +179,7 @@ class DeepLab(EncoderDecoder):
         # The base class reads it by attribute as well as by key.
         kwargs.setdefault('test_cfg', ConfigDict(mode='whole'))
         super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
+        self._check_void()
         self.frozen_bn = tuple(frozen_bn)
         for part in self.frozen_bn:
             if part not in ('backbone', 'decode_head'):
@@ -204,7 +219,25 @@ class DeepLab(EncoderDecoder):
                     )
                 values.update(tap_channels=channels[:-1])
             decode_head = self._fill(decode_head, **values)
+        else:
+            decode_head = with_own_losses(decode_head)
         super()._init_decode_head(decode_head)
+
+    def _init_auxiliary_head(self, auxiliary_head: dict | list[dict] | None) -> None:
+        if auxiliary_head is not None:
+            several = isinstance(auxiliary_head, list)
+            own: Any = [with_own_losses(h) for h in auxiliary_head] if several else with_own_losses(auxiliary_head)
+            super()._init_auxiliary_head(own)
+
+    def _check_void(self) -> None:
+        """Check that what masks are padded with is what the losses leave out."""
+        padding = getattr(self.data_preprocessor, 'seg_pad_val', None)
+        void = getattr(self.decode_head, 'ignore_index', padding)
+        if padding is not None and padding != void:
+            raise UserError(
+                f'model.data_preprocessor.seg_pad_val={padding} pads masks with a label that decode_head.ignore_index='
+                f'{void} does not leave out: give both the same value, 255'
+            )
 
     def _batch_norms(self, part: str) -> list[_BatchNorm]:
         return [m for m in getattr(self, part).modules() if isinstance(m, _BatchNorm)]

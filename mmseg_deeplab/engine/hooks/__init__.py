@@ -1,5 +1,7 @@
 """Hooks that configs name."""
 
+from .batch_loss import BatchLossHook
+from .batch_norm import BatchNormHook
 from .checkpoint import CrashSafeCheckpointHook
 from .dense_crf import DenseCRFHook
 from .fast_inference import FastInferenceHook
@@ -9,6 +11,8 @@ from .report import ReportHook
 from .strict_load import StrictLoadHook
 
 __all__ = [
+    'BatchLossHook',
+    'BatchNormHook',
     'CrashSafeCheckpointHook',
     'DenseCRFHook',
     'FastInferenceHook',
