@@ -5,7 +5,6 @@ from collections import Counter
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
@@ -47,22 +46,25 @@ class BatchNormHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Follow every layer with a running average from here on."""
         self._stop()
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        averaging = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.momentum]
+        averaging = [
+            m for m in runner.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m.momentum
+        ]
         for index, layer in enumerate(averaging):
             self._follow(index, layer, resumed=runner.iter > 0)
         self._layers = [layer for layer in averaging if not isinstance(layer, nn.SyncBatchNorm)]
 
     def _follow(self, index: int, layer: _BatchNorm, resumed: bool) -> None:
-        published = layer.momentum or 0.0
+        published, count = layer.momentum or 0.0, layer.num_batches_tracked
+        if count is None:
+            return
 
         def before(module: nn.Module, inputs: tuple) -> None:
             if not module.training:
                 return
             if index not in self._seen:
                 if not resumed:
-                    layer.num_batches_tracked.zero_()
-                self._seen[index] = int(layer.num_batches_tracked)
+                    count.zero_()
+                self._seen[index] = int(count)
             self._seen[index] += 1
             layer.momentum = momentum_of(self._seen[index], published)
 
