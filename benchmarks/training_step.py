@@ -33,7 +33,8 @@ def make_step(path: Path, batch: int, device: str) -> Callable[[], None]:
         keep_freed_memory()  # as the tools do
     cfg = Config.fromfile(path)
     init_default_scope('mmseg')
-    MMLogger.get_instance('training_step', log_level='WARNING')
+    if not MMLogger.check_instance_created('training_step'):
+        MMLogger.get_instance('training_step', log_level='WARNING')
     torch.manual_seed(0)
     cfg.model.backbone.init_cfg = None
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(device).train()
