@@ -42,11 +42,12 @@ def own_form(cfg: dict | list, ignore_index: int | None) -> dict | list:
     Raises:
         UserError: If it asks for what that form can't do.
     """
-    if not isinstance(cfg, dict):
+    if isinstance(cfg, (list, tuple)):
         return [own_form(one, ignore_index) for one in cfg]
-    kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    kind = cfg.get('type') if isinstance(cfg, dict) else None
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
     if kind not in FORMS:
-        return cfg
+        return cfg  # the registry says what is wrong with it, if anything
     own = dict(cfg, type=FORMS[kind])
     for key, allowed in FIXED.items():
         if key in inspect.signature(kind).parameters and (value := own.pop(key, allowed[0])) not in allowed:
