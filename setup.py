@@ -1,11 +1,54 @@
+import platform
 import runpy
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 # The supported versions are written once, next to the check that runs at import.
 requirements = runpy.run_path(str(ROOT / 'mmseg_deeplab' / 'stack.py'))['requirements']
+
+NATIVE = 'mmseg_deeplab/crf/native'
+COMMON = ['-std=c++17', '-O3', '-fPIC', '-fno-math-errno', '-fno-trapping-math', '-Wno-psabi']
+# The inner loops are compiled for each of these; which one runs is decided on the machine it runs on.
+INSTRUCTION_SETS = {'baseline': []}
+if platform.machine() in ('x86_64', 'AMD64'):
+    INSTRUCTION_SETS['avx2'] = ['-mavx2', '-mfma']
+    INSTRUCTION_SETS['avx512'] = [
+        *INSTRUCTION_SETS['avx2'],
+        *('-mavx512f', '-mavx512dq', '-mavx512bw', '-mavx512vl', '-mprefer-vector-width=512'),
+    ]
+
+
+class BuildNative(build_ext):
+    """Compiles the dense CRF's kernel: a plain C library, loaded by ctypes, that no installation depends on."""
+
+    def get_ext_filename(self, fullname):
+        return fullname.replace('.', '/') + '.so'
+
+    def get_export_symbols(self, ext):
+        return []
+
+    def build_extension(self, ext):
+        compiler = self.compiler
+        if compiler.compiler_type != 'unix':
+            raise RuntimeError('the native dense CRF needs GCC or Clang')
+        folder, objects = Path(self.build_temp), []
+        for name, flags in INSTRUCTION_SETS.items():
+            for source, contraction in (('elevate', 'off'), ('kernels', 'fast')):
+                objects += compiler.compile(
+                    [f'{NATIVE}/{source}.cpp'],
+                    output_dir=str(folder / name),
+                    macros=[('DCRF_ISA', name)],
+                    extra_postargs=[*COMMON, *flags, f'-ffp-contract={contraction}'],
+                    depends=ext.depends,
+                )
+        objects += compiler.compile(ext.sources, output_dir=str(folder), extra_postargs=COMMON, depends=ext.depends)
+        compiler.link_shared_object(
+            objects, self.get_ext_fullpath(ext.name), extra_postargs=['-pthread'], target_lang='c++'
+        )
+
 
 setup(
     name='mmseg_deeplab',
@@ -16,8 +59,22 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmseg_deeplab', 'mmseg_deeplab.*']),
-    package_data={'mmseg_deeplab': ['py.typed'], 'mmseg_deeplab.visualization': ['*.html']},
+    package_data={
+        'mmseg_deeplab': ['py.typed'],
+        'mmseg_deeplab.crf': ['native/*.cpp', 'native/*.h'],
+        'mmseg_deeplab.visualization': ['*.html'],
+    },
     entry_points={'console_scripts': ['deeplab = mmseg_deeplab.cli:main']},
+    ext_modules=[
+        Extension(
+            'mmseg_deeplab.crf.native._dcrf',
+            [f'{NATIVE}/{name}.cpp' for name in ('lattice', 'context', 'active', 'cache', 'api')],
+            depends=sorted(map(str, Path(NATIVE).glob('*.h'))),
+            language='c++',
+            optional=True,
+        )
+    ],
+    cmdclass={'build_ext': BuildNative},
     install_requires=[
         'torch>=2.10',  # older ones have a way through their reading of weights alone (CVE-2026-24747)
         'numpy>=1.24',

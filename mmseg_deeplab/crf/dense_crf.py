@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import UserError
-from . import mean_field, pruning, pydensecrf
-from .inputs import like, to_image, to_scores, to_unary
-from .kernels import make_kernel
+from . import lattice, mean_field, native, pruning, pydensecrf
+from .inputs import band_ranges, like, to_image, to_scores, to_unary
+from .kernels import Kernel, feature_kernel, make_kernel
 
-BACKENDS = ('auto', 'torch', 'pydensecrf')
+BACKENDS = ('auto', 'native', 'torch', 'pydensecrf')
+MODES = ('adaptive', 'all', 'fast')
 NORMALIZATIONS = ('symmetric', 'no', 'before', 'after')
 INPUTS = ('probabilities', 'logits')
+
+# The largest sum of the probabilities that a pixel's left-out classes may have; the native backend has the same.
+_LEFT_OUT = {'all': None, 'adaptive': 1e-3, 'fast': 1e-2}
+
+Backend = Literal['auto', 'native', 'torch', 'pydensecrf']
+Mode = Literal['adaptive', 'all', 'fast']
+Normalization = Literal['symmetric', 'no', 'before', 'after']
+Input = Literal['probabilities', 'logits']
 
 
 class DenseCRF:
@@ -33,14 +46,19 @@ class DenseCRF:
             keep their sign: they add +v_c (K Q)_c and +(M K Q)_c to the energy, so the Potts weight w equals the
             vector [-w] * C and the matrix w (1 - identity). M is symmetrised to (M + M^T) / 2. These are the
             reference implementation's conventions. A weight of 0 leaves the kernel out.
-        pos_xy_std, bi_xy_std: standard deviations of the positions, in pixels, > 0.
-        bi_rgb_std: standard deviation of the colours, in grey levels of 0 to 255, > 0.
-        backend: 'pydensecrf' is the reference implementation (one CPU thread), 'torch' this package's own (CPU and
-            CUDA), 'auto' takes 'torch', which is the faster one.
+        pos_xy_std, bi_xy_std: standard deviations of the positions, in pixels, > 0; one number, or (x, y).
+        bi_rgb_std: standard deviation of the colours, in the units of the picture (grey levels of 0 to 255 for 8 bits),
+            > 0; one number, or one a band.
+        mode: 'all' computes the messages of every class in every update. 'adaptive' leaves out classes that are
+            unlikely everywhere, anew after the first update, and changes no probability by more than about 1e-5.
+            'fast' leaves out more, and pixels that are certain after three updates keep what they have: labels stay
+            equal on more than 99.99 % of the pixels. Both need weights that attract (numbers >= 0; for the other
+            backends vectors <= 0, too), and are 'all' otherwise. See docs/dense_crf.md.
+        backend: 'native' is this package's own in C++ (one CPU thread an image, the fastest), 'torch' runs on CPU and
+            CUDA, 'pydensecrf' is the reference implementation (one CPU thread). 'auto' takes 'native' for what lies on
+            the CPU, where it was built, else 'torch'.
         normalization: of the kernel matrix K with row sums n: 'symmetric' n^-1/2 K n^-1/2 (ICML 2013), 'after'
             n^-1 K (NIPS 2011), 'before' K n^-1, 'no' K itself, whose messages are huge.
-        prune: None, or a probability: the classes that do not exceed it on any pixel exchange no messages and share
-            one pseudo-class, which is faster the more of them there are. See docs/dense_crf.md for the bound.
         input: what the network hands over: 'probabilities' or 'logits' (a softmax over the classes comes first).
         clip: the smallest probability that the unary knows, in (0, 1).
 
@@ -51,20 +69,82 @@ class DenseCRF:
         self,
         iterations: int = 10,
         pos_w=3,
-        pos_xy_std: float = 1,
+        pos_xy_std: float | Sequence[float] = 1,
         bi_w=4,
-        bi_xy_std: float = 67,
-        bi_rgb_std: float = 3,
+        bi_xy_std: float | Sequence[float] = 67,
+        bi_rgb_std: float | Sequence[float] = 3,
         *,
-        backend: Literal['auto', 'torch', 'pydensecrf'] = 'auto',
-        normalization: Literal['symmetric', 'no', 'before', 'after'] = 'symmetric',
-        prune: float | None = None,
-        input: Literal['probabilities', 'logits'] = 'probabilities',
+        mode: Mode = 'adaptive',
+        backend: Backend = 'auto',
+        normalization: Normalization = 'symmetric',
+        input: Input = 'probabilities',
         clip: float = 1e-5,
     ):
+        kernels = [make_kernel('pos', pos_w, pos_xy_std), make_kernel('bi', bi_w, bi_xy_std, bi_rgb_std)]
+        self._set(kernels, iterations, mode, backend, normalization, input, clip)
+
+    @classmethod
+    def from_features(
+        cls,
+        features,
+        w=1,
+        *,
+        iterations: int = 10,
+        mode: Mode = 'adaptive',
+        backend: Backend = 'auto',
+        normalization: Normalization = 'symmetric',
+        input: Input = 'probabilities',
+        clip: float = 1e-5,
+    ) -> DenseCRF:
+        """A CRF whose kernel is given by a feature vector for each pixel: depth, infrared, motion, voxels of a volume.
+
+        It is called with the scores alone, (C, N) or (C, ...) of N pixels in all, in the order of the features:
+        `DenseCRF.from_features(features, w=4)(scores)`. The same as the reference's addPairwiseEnergy.
+
+        Args:
+            features: (d, N) numbers, each divided by its standard deviation; or a list of such arrays, a kernel each.
+            w: the label compatibility as `bi_w`; a list as long for several kernels.
+            Others as those of `DenseCRF`.
+        """
+        several = isinstance(features, list | tuple)
+        features, weights = (features, w) if several else ([features], [w])
+        if not isinstance(weights, list | tuple) or len(weights) != len(features) or not features:
+            raise UserError(f'{len(features)} arrays of features, but w={w!r}: give a list with one weight for each')
+        kernels = []
+        for i, (each, weight) in enumerate(zip(features, weights, strict=True)):
+            array = each.detach().cpu().numpy() if isinstance(each, Tensor) else each
+            kernels.append(feature_kernel(f'features_{i}' if several else 'features', weight, array))
+        pixels = {kernel.features.shape[1] for kernel in kernels if kernel.features is not None}
+        if len(pixels) > 1:
+            raise UserError(f'the features are of {sorted(pixels)} pixels: give (d, N) arrays with one N')
+        crf = cls.__new__(cls)
+        crf._set(kernels, iterations, mode, backend, normalization, input, clip)
+        crf._pixels = pixels.pop()
+        return crf
+
+    @staticmethod
+    def from_labels(labels, num_classes: int, certainty: float = 0.7, unsure: int | None = None):
+        """Probabilities (C, H, W) for a map of class numbers, to refine hard labels: scribbles, masks, pseudo-labels.
+
+        The same as the reference's unary_from_labels: the labelled class gets `certainty`, the others share the rest.
+
+        Args:
+            labels: integers (H, W) or of any shape; numpy or torch.
+            num_classes: C >= 2.
+            certainty: the probability that a label is right, in (0, 1).
+            unsure: the label of pixels that could be anything: all classes are equally likely there. With 0, label 1 is
+                class 0, as in the reference; with any other, such as 255, labels are class numbers.
+
+        Returns:
+            float32 (C, ...) of the library and device of `labels`.
+        """
+        return _from_labels(labels, num_classes, certainty, unsure)
+
+    def _set(self, kernels: list[Kernel], iterations, mode, backend, normalization, input, clip) -> None:
         if not isinstance(iterations, Integral) or isinstance(iterations, bool) or iterations < 0:
             raise UserError(f'iterations={iterations!r}: expected a whole number >= 0')
         for name, value, allowed in (
+            ('mode', mode, MODES),
             ('backend', backend, BACKENDS),
             ('normalization', normalization, NORMALIZATIONS),
             ('input', input, INPUTS),
@@ -78,35 +158,26 @@ class DenseCRF:
                 "backend='pydensecrf', but pydensecrf is not installed: run `pip install pydensecrf2`, "
                 "or use backend='torch'"
             )
-        kernels = [make_kernel('pos', pos_w, pos_xy_std), make_kernel('bi', bi_w, bi_xy_std, bi_rgb_std)]
+        if backend == 'native' and not native.is_available():
+            raise UserError(
+                "backend='native', but the native kernel was not built: install a C++ compiler and run "
+                "`pip install --force-reinstall --no-deps` on this package again, or use backend='torch'"
+            )
         self.kernels = [kernel for kernel in kernels if not kernel.is_zero]
-        if prune is not None:
-            pruning.check(prune, self.kernels)
-        self.iterations = iterations
+        self.iterations = int(iterations)
+        self.mode = mode
         self.backend = backend
         self.normalization = normalization
-        self.prune = prune
         self.input = input
-        self.clip = clip
-        self.parameters = {
-            'iterations': iterations,
-            'pos_w': pos_w,
-            'pos_xy_std': pos_xy_std,
-            'bi_w': bi_w,
-            'bi_xy_std': bi_xy_std,
-            'bi_rgb_std': bi_rgb_std,
-            'backend': backend,
-            'normalization': normalization,
-            'prune': prune,
-            'input': input,
-            'clip': clip,
-        }
+        self.clip = float(clip)
+        self._pixels: int | None = None  # of the features, where there are such
 
-    def __call__(self, image, scores):
+    def __call__(self, image, scores=None):
         """Refined probabilities of one image, or a list of them for lists of images and scores.
 
         Args:
-            image: uint8 (H, W, 3), RGB, the original image at its original size; numpy or torch.
+            image: (H, W, 3) uint8, RGB, the original image at its original size; or (H, W) and (H, W, bands) of uint8,
+                uint16 or float; numpy or torch. Left out by a CRF that was made `from_features`.
             scores: (C, H, W) probabilities or logits, as `input` says; numpy or torch, any float type, any memory
                 layout, any device. Images of a batch may differ in size and number of classes.
 
@@ -114,74 +185,198 @@ class DenseCRF:
             Probabilities (C, H, W) of the library, type and device of `scores`.
 
         Raises:
-            ValueError: sizes that do not match, an image that is not uint8, NaN, negative or zero classes,
-                compatibilities for another number of classes, standard deviations too small for this size.
+            UserError: sizes that do not match, what is no picture, NaN, negative or zero classes, scores that no
+                picture can change, compatibilities for another number of classes, standard deviations too small for
+                this size.
         """
-        problems = self._problems(image, scores)
-        on_gpu = self.backend != 'pydensecrf' and any(problem.image.is_cuda for problem in problems)
+        problems, many = self._problems(image, scores)
         results = []
         # All at once fills a GPU; a CPU is faster with less in its cache.
-        for batch in [problems] if on_gpu else [[problem] for problem in problems]:
-            for qs in self._states(batch):  # noqa: B007 the last one counts
+        together = bool(problems) and self._backend_of(problems) == 'torch' and problems[0].scores.is_cuda
+        for batch in [problems] if together else [[problem] for problem in problems]:
+            for qs in self._states(batch, steps=False):  # noqa: B007 the last one counts
                 pass
             results += [problem.result(q) for problem, q in zip(batch, qs, strict=True)]
-        return results if isinstance(image, list | tuple) else results[0]
+        return results if many else results[0]
 
-    def steps(self, image, scores) -> Iterator:
+    def steps(self, image, scores=None) -> Iterator:
         """Yields the probabilities after 0, 1, ... `iterations` updates; arguments and errors as in a call."""
-        problems = self._problems(image, scores)
-        for qs in self._states(problems):
+        problems, many = self._problems(image, scores)
+        for qs in self._states(problems, steps=True):
             results = [problem.result(q) for problem, q in zip(problems, qs, strict=True)]
-            yield results if isinstance(image, list | tuple) else results[0]
+            yield results if many else results[0]
 
-    def _problems(self, image, scores) -> list[_Problem]:
+    def _problems(self, image, scores) -> tuple[list[_Problem], bool]:
+        if self._pixels is not None and scores is None:
+            image, scores = [None] * len(image) if isinstance(image, list | tuple) else None, image
         if not isinstance(image, list | tuple):
-            return [self._problem(image, scores, '')]
+            return [self._problem(image, scores, '')], False
         if not isinstance(scores, list | tuple) or len(image) != len(scores):
             got = f'{len(scores)} of them' if isinstance(scores, list | tuple) else type(scores).__name__
             raise UserError(f'{len(image)} images in a list, but the {self.input} are {got}: give a list as long')
         problems = [self._problem(*each, f' {i}') for i, each in enumerate(zip(image, scores, strict=True))]
-        devices = {str(problem.image.device) for problem in problems}
+        devices = {str(problem.scores.device) for problem in problems}
         if len(devices) > 1:
             raise UserError(
                 f'the {self.input} of one batch lie on {", ".join(sorted(devices))}: move them to one device'
             )
-        return problems
+        return problems, True
 
     def _problem(self, image, scores, number: str) -> _Problem:
-        original, image = scores, to_image(image, f'image{number}')
-        scores = to_scores(scores, self.input, f'{self.input}{number and " of image"}{number}')
-        height, width, _ = image.shape
-        if scores.shape[1:] != (height, width):
-            raise UserError(
-                f'image{number} is {height}x{width} (height x width), its {self.input} are '
-                f'{scores.shape[1]}x{scores.shape[2]}: resize the {self.input} to the image'
-            )
+        where = f'{self.input}{number and " of image"}{number}'
+        if self._pixels is not None:
+            checked = to_scores(scores, self.input, where, spatial=None)
+            if checked[0].numel() != self._pixels:
+                raise UserError(
+                    f'{where} have shape {tuple(checked.shape)}, but the features are of {self._pixels} pixels: '
+                    f'expected (classes, ...) with {self._pixels} numbers for each class'
+                )
+            picture = None
+        else:
+            picture = to_image(image, f'image{number}')
+            checked = to_scores(scores, self.input, where)
+            height, width, _ = picture.shape
+            if checked.shape[1:] != (height, width):
+                if picture.shape[1:] == checked.shape[1:]:
+                    raise UserError(
+                        f'image{number} has shape {tuple(picture.shape)}: expected (height, width, 3), the colours last'
+                    )
+                raise UserError(
+                    f'image{number} is {height}x{width} (height x width), its {self.input} are '
+                    f'{checked.shape[1]}x{checked.shape[2]}: resize the {self.input} to the image'
+                )
+            lows, highs = band_ranges(picture)
+            for kernel in self.kernels:
+                kernel.check_picture(height, width, lows, highs)
+            if not checked.is_cuda:
+                picture = picture.cpu()
         for kernel in self.kernels:
-            kernel.check_classes(len(scores))
-            kernel.check_keys(height, width)
-        if self.backend == 'pydensecrf':
-            scores = scores.cpu()
-        unary = to_unary(scores, self.input, self.clip)
-        return _Problem(image.to(scores.device), pruning.Pruned(unary, self.kernels, self.prune), original)
+            kernel.check_classes(len(checked))
+        return _Problem(picture, checked, scores)
 
-    def _states(self, problems: list[_Problem]) -> Iterator[list[Tensor]]:
-        backend = pydensecrf if self.backend == 'pydensecrf' else mean_field
-        return backend.mean_field(
-            [problem.image for problem in problems],
-            [problem.pruned.unary for problem in problems],
-            [problem.pruned.kernels for problem in problems],
-            self.iterations,
-            self.normalization,
-        )
+    def _backend_of(self, problems: list[_Problem]) -> str:
+        on_gpu = problems[0].scores.is_cuda
+        if self.backend != 'auto':
+            return self.backend
+        if on_gpu:
+            return 'torch'
+        if native.is_available():
+            return 'native'
+        _say_torch()
+        return 'torch'
+
+    def _states(self, problems: list[_Problem], *, steps: bool) -> Iterator[list[Tensor]]:
+        """The distributions (C, N) of each problem after every update or, without `steps`, at least after the last."""
+        if not problems:
+            yield from ([] for _ in range(self.iterations + 1))
+        elif self._backend_of(problems) == 'native':
+            yield from map(list, zip(*(self._native(problem, steps) for problem in problems), strict=True))
+        else:
+            yield from self._others(problems, steps)
+
+    def _native(self, problem: _Problem, steps: bool) -> Iterator[Tensor]:
+        scores = problem.scores.cpu().contiguous().numpy()
+        if self.input == 'logits':
+            scores = native.softmax(scores)
+        picture = None if problem.picture is None else problem.picture.cpu().numpy()
+        for q in native.mean_field(
+            picture, scores, self.kernels, self.iterations, self.normalization, self.mode, self.clip, steps
+        ):
+            yield torch.from_numpy(q)
+
+    def _others(self, problems: list[_Problem], steps: bool) -> Iterator[list[Tensor]]:
+        name = self._backend_of(problems)
+        threshold = _LEFT_OUT[self.mode] if all(kernel.attracts for kernel in self.kernels) else None
+        pictures, pruned = [], []
+        for problem in problems:
+            scores, picture = problem.scores, problem.picture
+            if name == 'pydensecrf':
+                scores = scores.cpu()
+            unary = to_unary(scores, self.input, self.clip)
+            pictures.append(None if picture is None else picture.to(scores.device))
+            pruned.append(pruning.Pruned(unary, self.kernels, threshold))
+        if name == 'pydensecrf':
+            run = pydensecrf.mean_field
+        else:
+            run = _torch_features if self._pixels is not None else _torch_pictures
+        unaries, kernels = [each.unary for each in pruned], [each.kernels for each in pruned]
+        for qs in run(pictures, unaries, kernels, self.iterations, self.normalization):
+            restored = [each.restore(q) for each, q in zip(pruned, qs, strict=True)]
+            yield [q.clone() for q in restored] if steps else restored  # the next step overwrites what this one gave
 
 
 @dataclass(frozen=True)
 class _Problem:
-    image: Tensor
-    pruned: pruning.Pruned
+    picture: Tensor | None
+    scores: Tensor
     original: object
 
     def result(self, q: Tensor):
-        """The state (C, N) as probabilities of the caller's type; a copy, for the next step overwrites the state."""
-        return like(self.pruned.restore(q).reshape(self.original.shape).clone(), self.original)
+        """The state as probabilities of the caller's type."""
+        return like(q.reshape(self.scores.shape), self.original)
+
+
+def _torch_pictures(pictures, unaries, kernels, iterations: int, normalization: str) -> Iterator[list[Tensor]]:
+    """The torch backend divides whole arrays: standard deviations one an axis have to stand in a column."""
+
+    def column(std):
+        return tuple((each,) for each in std) if isinstance(std, tuple) else std
+
+    kernels = [
+        [replace(kernel, xy_std=column(kernel.xy_std), rgb_std=column(kernel.rgb_std)) for kernel in each]
+        for each in kernels
+    ]
+    return mean_field.mean_field(pictures, unaries, kernels, iterations, normalization)
+
+
+def _torch_features(_, unaries, kernels, iterations: int, normalization: str) -> Iterator[list[Tensor]]:
+    """Mean field of one problem after the other in torch, on the kernels' own features."""
+    each = []
+    for unary, own in zip(unaries, kernels, strict=True):
+        pairwise = []
+        for kernel in own:
+            features = torch.from_numpy(kernel.features).to(unary.device)
+            built = lattice.build(features)
+            filtered = mean_field.normalized(built, normalization, features.new_ones(features.shape[1]))
+            compat = kernel.compat
+            if not isinstance(compat, float):
+                compat = torch.from_numpy(compat).to(unary.device)
+                compat = compat if compat.ndim == 1 else (compat + compat.t()) / 2
+            pairwise.append(mean_field.Pairwise(filtered, [(slice(None), compat)]))
+        each.append(mean_field.iterate(unary.t().contiguous(), pairwise, iterations))
+    for qs in zip(*each, strict=True):
+        yield [q.t() for q in qs]
+
+
+def _from_labels(labels, num_classes: int, certainty: float, unsure: int | None):
+    if not isinstance(num_classes, Integral) or num_classes < 2:
+        raise UserError(f'num_classes={num_classes!r}: expected a whole number >= 2')
+    if not isinstance(certainty, Real) or not 0 < certainty < 1:
+        raise UserError(f'certainty={certainty!r}: expected a probability between 0 and 1, such as 0.7')
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.dtype.kind not in 'iub' or array.size == 0:
+        raise UserError(f'labels have type {array.dtype} and shape {array.shape}: expected whole numbers (H, W)')
+    array = array.astype(np.int64)
+    anything = np.zeros(array.shape, bool) if unsure is None else array == unsure
+    classes = array - 1 if unsure == 0 else array
+    wrong = ~anything & ((classes < 0) | (classes >= num_classes))
+    if wrong.any():
+        first = 1 if unsure == 0 else 0
+        raise UserError(
+            f'labels hold {array[wrong][0]}, but classes are {first} to {num_classes - 1 + first}'
+            f'{"" if unsure is None else f" and {unsure} is unsure"}: '
+            f'give num_classes, or name the label of void as unsure'
+        )
+    known = np.arange(num_classes).reshape(-1, *[1] * array.ndim) == classes
+    probabilities = np.where(known, certainty, (1 - certainty) / (num_classes - 1)).astype(np.float32)
+    probabilities[:, anything] = 1 / num_classes
+    return torch.from_numpy(probabilities).to(labels.device) if isinstance(labels, Tensor) else probabilities
+
+
+@lru_cache(maxsize=1)  # once is enough
+def _say_torch() -> None:
+    warnings.warn(
+        "the dense CRF's native kernel was not built, so the torch backend is used, which is about 5 times slower: "
+        'install a C++ compiler and install mmseg_deeplab again',
+        stacklevel=4,
+    )

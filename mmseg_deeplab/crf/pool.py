@@ -1,15 +1,9 @@
-"""Refines many images at once in worker processes, for the CPU."""
+"""Refines many images at once in threads, for the CPU."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pickle
-import queue
 import signal
-import subprocess
-import sys
-import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,18 +12,7 @@ import torch
 
 from ..errors import UserError
 from .dense_crf import DenseCRF
-from .inputs import like, to_image, to_scores
 from .memory import keep_freed_memory
-
-# A worker is a fresh interpreter that imports numpy, torch and this room. Unlike multiprocessing's, it neither runs the
-# main script again (which would have to be guarded, and imports much more) nor inherits locks of the parent's threads,
-# and it ends with its parent, because its standard input does.
-_WORKER = """
-import pickle, sys
-sys.path, parameters = pickle.load(sys.stdin.buffer)
-from mmseg_deeplab.crf.pool import serve
-serve(parameters)
-"""
 
 
 def allowed_cpus() -> int:
@@ -38,13 +21,15 @@ def allowed_cpus() -> int:
 
 
 class CRFPool:
-    """Runs a `DenseCRF` on many images in `workers` processes of one thread each.
+    """Runs a `DenseCRF` on many images in `workers` threads, an image each.
 
-    Order and results are those of `crf` itself, called with one thread. Use it as a context manager, or call `close`.
+    Order and results are those of `crf` itself. The native backend computes without Python's lock; torch takes one
+    thread of its own in each worker; pydensecrf never lets go of the lock, so its images wait for each other. Use it
+    as a context manager, or call `close`.
 
     Args:
-        crf: what to run; results come back on the device of the scores, but the work is done on the CPU.
-        workers: number of processes, by default that of the CPUs that this process may use.
+        crf: what to run; results come back on the device of the scores.
+        workers: number of threads, by default that of the CPUs this process may use.
 
     Example:
         with CRFPool(DenseCRF(), workers=4) as pool:
@@ -54,15 +39,13 @@ class CRFPool:
 
     def __init__(self, crf: DenseCRF, workers: int | None = None):
         workers = allowed_cpus() if workers is None else workers
-        if not isinstance(workers, int) or workers < 1:
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
             raise UserError(f'workers={workers!r}: expected a whole number >= 1')
         self.workers = workers
         self._crf = crf
         self._submitted = 0
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for _ in range(workers):
-            self._idle.put(_Worker(crf))
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix='dense_crf')
+        # The number of threads that torch takes for an operation belongs to the thread that calls it.
+        self._threads = ThreadPoolExecutor(workers, 'dense_crf', torch.set_num_threads, (1,))
 
     def submit(self, image, scores, name: str | None = None) -> Future:
         """A future of `crf(image, scores)` for one image; what goes wrong is raised by its `result()`.
@@ -91,10 +74,8 @@ class CRFPool:
                 future.cancel()
 
     def close(self) -> None:
-        """Finishes what was begun, drops what was not, and ends the workers."""
+        """Finishes what was begun and drops what was not."""
         self._threads.shutdown(cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().close()
 
     def __enter__(self) -> CRFPool:
         return self
@@ -103,50 +84,12 @@ class CRFPool:
         self.close()
 
     def _refine(self, image, scores, name: str):
-        worker = self._idle.get()
         try:
-            checked = to_image(image, 'the image'), to_scores(scores, self._crf.input, self._crf.input)
-            result, message = worker.run(*(tensor.cpu().numpy() for tensor in checked))
-        except ValueError as error:
+            return self._crf(image, scores)
+        except UserError as error:
             raise UserError(f'{name}: {error}') from None
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            worker.close()
-            code = worker.process.returncode
-            worker = _Worker(self._crf)
-            raise RuntimeError(f'{name}: its dense CRF worker died with exit code {code}; out of memory?') from error
-        finally:
-            self._idle.put(worker)
-        if message is not None:
-            raise (ValueError if result is ValueError else RuntimeError)(f'{name}: {message}')
-        return like(torch.from_numpy(result), scores)
-
-
-class _Worker:
-    def __init__(self, crf: DenseCRF):
-        self.process = subprocess.Popen(
-            [sys.executable, '-c', _WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'},
-        )
-        self._send((sys.path, crf.parameters))
-
-    def run(self, image, scores):
-        self._send((image, scores))
-        return pickle.load(self.process.stdout)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # of a dead worker
-            # Closing alone is not enough: a process forked meanwhile, such as a data loader's, holds the pipe open.
-            self._send(None)
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def _send(self, message) -> None:
-        pickle.dump(message, self.process.stdin, protocol=5)
-        self.process.stdin.flush()
+        except Exception as error:
+            raise RuntimeError(f'{name}: {error}') from error
 
 
 def start_worker() -> None:
@@ -154,26 +97,3 @@ def start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(1)
     keep_freed_memory()
-
-
-def serve(parameters: dict) -> None:
-    """A worker's loop: (image, scores) from standard input, (result, error message or None) to standard output."""
-    start_worker()
-    results = os.fdopen(os.dup(1), 'wb')
-    os.dup2(2, 1)  # what a library prints must not end up among the results
-    crf = DenseCRF(**parameters)
-    while True:
-        try:
-            task = pickle.load(sys.stdin.buffer)
-        except EOFError:  # the parent died
-            return
-        if task is None:
-            return
-        try:
-            answer = crf(*task), None
-        except ValueError as error:
-            answer = ValueError, str(error)
-        except Exception:
-            answer = None, traceback.format_exc()
-        pickle.dump(answer, results, protocol=5)
-        results.flush()

@@ -17,7 +17,7 @@ def is_installed() -> bool:
 
 
 def mean_field(
-    images: Sequence[Tensor],
+    images: Sequence[Tensor | None],
     unaries: Sequence[Tensor],
     kernels: Sequence[Sequence[Kernel]],
     iterations: int,
@@ -26,7 +26,7 @@ def mean_field(
     """Yields the distributions, one (C, N) for each image, after 0 to `iterations` mean-field updates.
 
     Args:
-        images: uint8 (H, W, 3) each. unaries: float32 (C, N = H W) each. kernels: those of each image.
+        images: (H, W, B) each. unaries: float32 (C, N = H W) each. kernels: those of each image.
     What is yielded is overwritten by the next step.
     """
     crfs = [_build(*each, normalization) for each in zip(images, unaries, kernels, strict=True)]
@@ -40,7 +40,7 @@ def mean_field(
         ]
 
 
-def _build(image: Tensor, unary: Tensor, kernels: Sequence[Kernel], normalization: str):
+def _build(image: Tensor | None, unary: Tensor, kernels: Sequence[Kernel], normalization: str):
     from pydensecrf import densecrf
 
     normalizations = {
@@ -50,14 +50,36 @@ def _build(image: Tensor, unary: Tensor, kernels: Sequence[Kernel], normalizatio
         'no': densecrf.NO_NORMALIZATION,
     }
     common = {'kernel': densecrf.DIAG_KERNEL, 'normalization': normalizations[normalization]}
-    height, width, _ = image.shape
-    crf = densecrf.DenseCRF2D(width, height, len(unary))
+    classes, pixels = unary.shape
+    if image is None:
+        crf = densecrf.DenseCRF(pixels, classes)
+    else:
+        height, width, _ = image.shape
+        crf = densecrf.DenseCRF2D(width, height, classes)
     crf.setUnaryEnergy(unary.cpu().contiguous().numpy())
     for kernel in kernels:
-        if kernel.rgb_std is None:
-            crf.addPairwiseGaussian(sxy=kernel.xy_std, compat=kernel.compat, **common)
-        else:
+        is_rgb = image is not None and image.dtype == torch.uint8 and image.shape[2] == 3
+        if kernel.features is not None:
+            crf.addPairwiseEnergy(kernel.features, compat=kernel.compat, **common)
+        elif kernel.rgb_std is None:
+            crf.addPairwiseGaussian(sxy=kernel.position_stds(), compat=kernel.compat, **common)
+        elif is_rgb:
             crf.addPairwiseBilateral(
-                sxy=kernel.xy_std, srgb=kernel.rgb_std, rgbim=image.cpu().numpy(), compat=kernel.compat, **common
+                sxy=kernel.position_stds(),
+                srgb=kernel.band_stds(3),
+                rgbim=image.cpu().numpy(),
+                compat=kernel.compat,
+                **common,
             )
+        else:  # its bilateral kernel knows 8-bit RGB only, its general one any features
+            crf.addPairwiseEnergy(_features(image.cpu().numpy(), kernel), compat=kernel.compat, **common)
     return crf
+
+
+def _features(image: np.ndarray, kernel: Kernel) -> np.ndarray:
+    """(2 + B, N): positions and values, divided by their standard deviations in float32."""
+    height, width, bands = image.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    features = np.stack([x, y, *np.moveaxis(image.astype(np.float32), -1, 0)]).reshape(2 + bands, -1)
+    stds = np.array([*kernel.position_stds(), *kernel.band_stds(bands)], np.float32)
+    return np.ascontiguousarray(features / stds[:, None])

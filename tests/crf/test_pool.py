@@ -1,16 +1,13 @@
 """CRFPool: order, equality, errors and a clean end."""
 
-import os
-import signal
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 from crf_helpers import make_image, make_probabilities
 
-from mmseg_deeplab.crf import CRFPool, DenseCRF
+from mmseg_deeplab.crf import CRFPool, DenseCRF, native
+
+BACKENDS = ['torch'] + ['native'] * native.is_available()
 
 SIZES = [(30 + 7 * (i % 3), 60 - 5 * i) for i in range(9)]
 IMAGES = [make_image(*size, seed=i) for i, size in enumerate(SIZES)]
@@ -46,52 +43,50 @@ def test_errors_name_the_image(pool):
     assert pool.submit(IMAGES[0], SCORES[0]).result().shape == SCORES[0].shape  # goes on
 
 
-@pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
-def test_a_dead_worker_is_reported_and_replaced(pool):
-    dead = pool._idle.get()
-    dead.process.kill()
-    dead.process.wait()
-    pool._idle.put(dead)
-    assert pool.submit(IMAGES[0], SCORES[0]).result().shape == SCORES[0].shape  # the other worker
-    with pytest.raises(RuntimeError, match='sheep.jpg: .* died with exit code -9'):
+def test_errors_of_another_kind_name_the_image_and_keep_their_cause(pool, monkeypatch):
+    def broken(image, scores):
+        raise ZeroDivisionError('our fault')
+
+    monkeypatch.setattr(pool, '_crf', broken)
+    with pytest.raises(RuntimeError, match='sheep.jpg: our fault') as raised:
         pool.submit(IMAGES[0], SCORES[0], name='sheep.jpg').result()
-    results = list(pool.map(IMAGES, SCORES))
-    np.testing.assert_array_equal(results[-1], pool._crf(IMAGES[-1], SCORES[-1]))
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+    assert not isinstance(raised.value, ValueError)
 
 
-@pytest.mark.skipif(sys.platform == 'win32', reason='POSIX signals')
-def test_close_ends_workers_whose_pipes_a_forked_process_holds():
-    pool = CRFPool(DenseCRF(), workers=1)
-    worker = pool._idle.get()
-    pool._idle.put(worker)
-    holder = subprocess.Popen(['sleep', '60'], pass_fds=[worker.process.stdin.fileno()])
-    try:
-        pool.close()
-        assert worker.process.returncode == 0
-    finally:
-        holder.kill()
-        holder.wait()
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_threads_give_what_one_after_the_other_gives(backend):
+    crf = DenseCRF(iterations=3, backend=backend)
+    expected = [crf(*each) for each in zip(IMAGES, SCORES, strict=True)]
+    with CRFPool(crf, workers=4) as pool:
+        for _ in range(3):
+            for q, wanted in zip(pool.map(IMAGES, SCORES), expected, strict=True):
+                np.testing.assert_array_equal(q, wanted)
 
 
-def test_workers_end_with_a_killed_parent():
-    """No orphans, whatever happens to the parent; nor does a script need a `__main__` guard."""
-    script = (
-        'import time\n'
-        'from mmseg_deeplab.crf import CRFPool, DenseCRF\n'
-        'pool = CRFPool(DenseCRF(), workers=1)\n'
-        'print(pool._idle.get().process.pid, flush=True)\n'
-        'time.sleep(600)\n'
-    )
-    # The worker inherits standard error, which is at its end when both are gone. Its process id would stay where
-    # nobody collects orphans, as in a container whose first process is no init.
-    parent = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    worker = int(parent.stdout.readline())
-    parent.kill()
-    try:
-        parent.communicate(timeout=300)
-    except subprocess.TimeoutExpired:
-        os.kill(worker, signal.SIGKILL)
-        pytest.fail(f'worker {worker} is still there')
+@pytest.mark.skipif(not native.is_available(), reason='the kernel was not built')
+def test_the_native_kernel_leaves_the_lock_to_others():
+    """While a call of some 100 ms computes, this thread goes on counting."""
+    image, scores = make_image(300, 400), make_probabilities(21, 300, 400)
+    with CRFPool(DenseCRF(iterations=40, mode='all'), workers=1) as pool:
+        future = pool.submit(image, scores)
+        counted = 0
+        while not future.done():
+            counted += 1
+    assert counted > 1000
+
+
+def test_a_pool_leaves_this_threads_torch_alone():
+    before = torch.get_num_threads()
+    with CRFPool(DenseCRF(iterations=1, backend='torch'), workers=2) as pool:
+        pool.submit(IMAGES[0], SCORES[0]).result()
+        assert torch.get_num_threads() == before
+
+
+def test_workers_are_the_cpus_this_process_may_use(monkeypatch):
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: {0, 3, 5}, raising=False)
+    with CRFPool(DenseCRF()) as pool:
+        assert pool.workers == 3
 
 
 def test_refuses_no_workers():
