@@ -1,7 +1,7 @@
 """Search the dense CRF's parameters on some validation images and check them on others.
 
 python tools/crf_search.py configs/deeplabv2_r101_voc.py CHECKPOINT
-python tools/crf_search.py CONFIG CHECKPOINT --grid v1 --prune 1e-2 --images 50 --held-out 50
+python tools/crf_search.py CONFIG CHECKPOINT --grid v1 --mode fast --images 50 --held-out 50
 python tools/crf_search.py CONFIG CHECKPOINT --bi-w 3 4 5 --pos-w 1 2 3 --pos-xy-std 1 2 3
 
 May be interrupted: the same command goes on where it stopped. Writes preset.py, for `tools/test.py --crf FILE`, and
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         flag = '--' + name.replace('_', '-')
         parser.add_argument(flag, type=float, nargs='+', metavar='X', help=f'values of {name} in place of the grid')
     parser.add_argument('--iterations', type=int, default=10, help='mean-field updates (default: %(default)s)')
-    parser.add_argument('--prune', type=float, metavar='P', help='leave out classes that never exceed P: faster')
+    parser.add_argument('--mode', default='adaptive', help='adaptive, all or fast, see docs/dense_crf.md')
     parser.add_argument('--backend', default='auto', help='auto, torch or pydensecrf')
     parser.add_argument('--classes', nargs='+', default=[], help='the classes whose mean IoU counts (default: all)')
     parser.add_argument('--workers', type=int, default=allowed_cpus(), help='processes (default: %(default)s)')
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         source=f'{Path(args.config).stem} with {Path(args.checkpoint).name}',
         folder=Path(args.work_dir or Path('work_dirs', 'crf_search', Path(args.config).stem)),
         grid=grid,
-        fixed={**fixed, 'prune': args.prune, 'backend': args.backend},
+        fixed={**fixed, 'mode': args.mode, 'backend': args.backend},
         images=args.images,
         held_out=args.held_out,
         seed=args.seed,

@@ -82,6 +82,19 @@ class DenseCRF:
     ):
         kernels = [make_kernel('pos', pos_w, pos_xy_std), make_kernel('bi', bi_w, bi_xy_std, bi_rgb_std)]
         self._set(kernels, iterations, mode, backend, normalization, input, clip)
+        self.parameters = {
+            'iterations': iterations,
+            'pos_w': pos_w,
+            'pos_xy_std': pos_xy_std,
+            'bi_w': bi_w,
+            'bi_xy_std': bi_xy_std,
+            'bi_rgb_std': bi_rgb_std,
+            'mode': mode,
+            'backend': backend,
+            'normalization': normalization,
+            'input': input,
+            'clip': clip,
+        }
 
     @classmethod
     def from_features(

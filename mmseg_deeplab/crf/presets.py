@@ -36,9 +36,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     'v2_vgg16': _set(2, 2, 4, 65, 3),
     # The example in pydensecrf's README: tuned for no network in particular.
     'pydensecrf': _set(3, 3, 10, 80, 13),
-    # The values of v2_r101, without messages for the classes that stay below 1 % on every pixel: most of an image's
-    # classes do. docs/dense_crf.md has the bound on what that changes.
-    'fast': dict(_set(3, 1, 4, 67, 3), prune=1e-2),
+    # The values of v2_r101, without unlikely classes and certain pixels: docs/dense_crf.md says what that changes.
+    'fast': dict(_set(3, 1, 4, 67, 3), mode='fast'),
 }
 
 
