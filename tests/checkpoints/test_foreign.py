@@ -33,7 +33,7 @@ from mmseg_deeplab.errors import UserError
         ('a.pth', b'version https://git-lfs.github.com/spec/v1\n', 'pointer of Git LFS.*git lfs pull'),
         ('a.pth', b'\n <!DOCTYPE html><html>', 'web page'),
         ('a.pth', b'<?xml version="1.0"?><Error>', 'web page'),
-        ('a.pth', gzip.compress(b'x'), 'an archive.*unpack'),
+        ('a.pth', gzip.compress(b'x', mtime=0), 'an archive.*unpack'),
         ('a.pth', b'\x89PNG\r\n', 'a picture'),
         ('a.pth', b'just text', r'\d+ bytes. is cut short or damaged'),
         ('a.pth', pickle.dumps(dict(a=1), 2), 'a pickle that PyTorch did not write'),
