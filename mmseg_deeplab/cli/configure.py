@@ -21,7 +21,7 @@ from ..engine.hooks import DenseCRFHook
 from ..errors import UserError, UserFileNotFoundError
 from ..evaluation import SegmentationMetric
 from ..models import DeepLab
-from ..preflight import check_custom_hooks, check_options
+from ..preflight import merge_options
 from .options import crf_of
 
 
@@ -103,6 +103,8 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
     path = Path(path)
     if path.suffix in CHECKPOINTS:
         raise UserError(f'{path} is a checkpoint, not a config: the config comes first, then the checkpoint')
+    if path.is_dir():
+        raise UserError(f'config {path} is a folder; name the .py file in it')
     if not path.is_file():
         raise UserFileNotFoundError(
             f"config {path} does not exist; the ready ones are in the repository's folder configs"
@@ -111,13 +113,7 @@ def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:
         raise UserError(f'config {path} can not be read: {type(error).__name__}: {error}') from error
-    if cfg_options:
-        check_options(cfg, cfg_options)
-        try:
-            cfg.merge_from_dict(cfg_options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise UserError(f'--cfg-options do not fit {path}: {error}') from error
-    check_custom_hooks(cfg)
+    merge_options(cfg, cfg_options or {})
     return cfg
 
 

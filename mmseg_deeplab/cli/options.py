@@ -1,24 +1,22 @@
 """Options that several commands share."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Action, ArgumentParser, Namespace
 from typing import Any
-
-from mmengine.config import DictAction
 
 from ..crf.presets import load_preset
 from ..errors import UserError
+from ..preflight import parse_options
 
 
-class CfgOptions(DictAction):
-    """MMEngine's KEY=VALUE parsing, with an explained error where the '=' is missing."""
+class CfgOptions(Action):
+    """Collects KEY=VALUE, of one or several uses of the option, in a dict."""
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: Any = None) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(
-                    f'{option_string}: {value!r} is not KEY=VALUE, for example optim_wrapper.optimizer.lr=0.01'
-                )
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            options = parse_options(values)
+        except UserError as error:
+            parser.error(f'{option_string}: {error}')
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), **options})
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:

@@ -5,27 +5,47 @@ registries and datasets and is called by the tools; no other room imports it.
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
+from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from ..datasets.data_root import iter_datasets
-from .data import check_batches, check_files, check_pipelines, check_shares, open_dataset
+from .advice import advice
+from .data import check_batches, check_files, check_pipelines, check_shares, check_wrappers, open_dataset
 from .errors import PreflightError
-from .keys import check_custom_hooks, check_keys, check_options
+from .keys import check_keys, value_at
 from .kinds import name_of
-from .model import build, check_classes, check_single_image_batches
+from .model import build, check_classes, check_losses, check_void
 from .no_trace import no_trace
-from .parts import check_drawing, check_evaluator, check_hooks, check_loader, check_optimization
+from .options import check_options, merge_options, parse_options
+from .parts import (
+    check_drawing,
+    check_evaluator,
+    check_hooks,
+    check_loader,
+    check_metrics,
+    check_optimization,
+    check_save_best,
+)
+from .places import check_checkpoints, check_folders, check_launcher, check_space
+from .step import check_crop, check_prediction, check_step, first_batch
 
-__all__ = ['PreflightError', 'check', 'check_custom_hooks', 'check_options', 'check_parts']
+__all__ = [
+    'PreflightError',
+    'check',
+    'check_options',
+    'check_parts',
+    'merge_options',
+    'parse_options',
+]
 
 
 def check(cfg: Config, mode: str, check_all: bool = False) -> None:
-    """Check a complete config, in the order: keys and types, checkpoints, datasets, model, files.
+    """Check a complete config, in the order: keys and types, places, parts, datasets, files, one step.
 
     Args:
         cfg: The config, with the command line applied.
@@ -35,71 +55,94 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
     Raises:
         PreflightError: the first problem found.
     """
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
-    check_keys(cfg)
-    _check_checkpoints(cfg, mode)
-    if not cfg.get(f'{mode}_dataloader'):
-        raise PreflightError(f'{mode}ing needs a {mode}_dataloader')
+    init_default_scope(str(cfg.get('default_scope', 'mmseg')))
+    check_keys(cfg, mode)
+    check_launcher(cfg, mode)
+    check_checkpoints(cfg, mode)
+    first = int(os.environ.get('RANK', 0)) == 0
+    if first:
+        check_folders(cfg)
     with no_trace():
-        model = check_parts(cfg, mode)
-    splits = ('train', 'val') if mode == 'train' else ('test',)
-    opened = []
-    for split in splits:
-        for dataset_cfg in iter_datasets(cfg.get(f'{split}_dataloader') or {}):
-            dataset = open_dataset(dataset_cfg, split)
-            if dataset is not None:
-                opened.append((split, dataset_cfg, dataset))
-    check_shares((split, dataset) for split, _, dataset in opened)
-    classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
-    check_classes(model, {split: names for split, names in classes.items() if names})
-    alone = int(os.environ.get('WORLD_SIZE', 1)) == 1  # SyncBN sees the other devices' images
-    if mode == 'train' and cfg.train_dataloader.get('batch_size') == 1 and alone:
-        check_single_image_batches(model, cfg)
-    if int(os.environ.get('RANK', 0)) == 0:
-        for split, dataset_cfg, dataset in opened:
-            sizes = check_files(dataset, dataset_cfg, split, check_all)
-            batch_size = cfg[f'{split}_dataloader'].get('batch_size') or 1
-            if split != 'train' and batch_size > 1 and len(sizes) > 1:
-                check_batches(sizes, dataset_cfg.get('pipeline') or [], f'{split}_dataloader', batch_size)
+        model, metrics = check_parts(cfg, mode)
+        if mode == 'train' and first:
+            check_space(cfg, model)
+        opened = _open(cfg, ('train', 'val') if mode == 'train' else ('test',))
+        _check_labels(model, metrics, opened)
+        if first:
+            real, void = None, 255
+            for split, dataset_cfg, dataset in opened:
+                samples = _check_files(cfg, split, dataset_cfg, dataset, check_all)
+                number, loader = 4 if split == 'train' else 1, cfg[f'{split}_dataloader']
+                collate = check_loader(loader, f'{split}_dataloader', by_epoch=False)
+                pipeline, key = dataset_cfg.get('pipeline') or [], f'{split}_dataloader.dataset'
+                batch = first_batch(model, samples[:number], pipeline, collate, key)
+                if split == 'train':
+                    real, void = batch, dataset.ignore_index
+            if mode == 'train':
+                check_step(model, cfg, real, void)
+            if mode == 'test' or cfg.get('val_dataloader'):
+                check_prediction(model, cfg)
+    if first and mode == 'train':
+        for line in advice(cfg):
+            print_log(line, logger='current')
 
 
-def check_parts(cfg: Config, mode: str) -> nn.Module:
-    """Build what a training ('train') or a test ('test') builds, all but the data; return the model.
+def check_parts(cfg: Config, mode: str) -> tuple[nn.Module, dict[str, list[BaseMetric]]]:
+    """Build what a training ('train') or a test ('test') builds, all but the data; return model, metrics by split.
 
     Raises:
         PreflightError: for the first part that can't be built.
     """
     model = build(cfg)
+    check_losses(model)
+    metrics = {}
+    by_epoch = bool(value_at(cfg, 'train_cfg.by_epoch')) or name_of(cfg.get('train_cfg')) == 'EpochBasedTrainLoop'
     for split in ('train', 'val') if mode == 'train' else ('test',):
         if loader := cfg.get(f'{split}_dataloader'):
             check_pipelines(loader, f'{split}_dataloader')
-            check_loader(loader, f'{split}_dataloader')
+            check_loader(loader, f'{split}_dataloader', split != 'train' or by_epoch)
         if evaluator := cfg.get(f'{split}_evaluator'):
-            check_evaluator(evaluator, f'{split}_evaluator')
+            metrics[split] = check_evaluator(evaluator, f'{split}_evaluator')
     if mode == 'train':
+        for dataset in iter_datasets(cfg.train_dataloader):
+            check_crop(model, dataset.get('pipeline') or [], 'train_dataloader.dataset')
         check_optimization(cfg, model)
-    check_hooks(cfg)
+    hooks = check_hooks(cfg, model)
+    if mode == 'train' and 'val' in metrics:
+        check_save_best(hooks, metrics['val'])
     check_drawing(cfg)
-    return model
+    return model, metrics
 
 
-def _check_checkpoints(cfg: Config, mode: str) -> None:
-    named = [('load_from', cfg.get('load_from'))]
-    if mode == 'train':  # a test loads its checkpoint over whatever the parts were initialised from
-        named += list(_pretrained(cfg.get('model'), 'model'))
-    for key, path in named:
-        if isinstance(path, str) and '://' not in path and not Path(path).is_file():
-            raise PreflightError(f"{key}: checkpoint '{path}' does not exist (from {Path.cwd()})")
+def _open(cfg: Config, splits: tuple[str, ...]) -> list[tuple[str, dict, BaseSegDataset]]:
+    opened = []
+    for split in splits:
+        members = []
+        for dataset_cfg in iter_datasets(cfg.get(f'{split}_dataloader') or {}):
+            dataset = open_dataset(dataset_cfg, split)
+            if dataset is not None:
+                members.append((split, dataset_cfg, dataset))
+        if members:
+            check_wrappers(cfg[f'{split}_dataloader']['dataset'], f'{split}_dataloader.dataset', split)
+        opened += members
+    check_shares((split, dataset) for split, _, dataset in opened)
+    return opened
 
 
-def _pretrained(value: object, path: str) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        if name_of(value) in ('Pretrained', 'PretrainedInit'):
-            yield f'{path}.checkpoint', value.get('checkpoint')
-        elif isinstance(value.get('pretrained'), str):
-            yield f'{path}.pretrained', value['pretrained']
-        for key, child in value.items():
-            yield from _pretrained(child, f'{path}.{key}')
-    elif isinstance(value, (list, tuple)):
-        for i, child in enumerate(value):
-            yield from _pretrained(child, f'{path}.{i}')
+def _check_labels(
+    model: nn.Module, metrics: dict[str, list[BaseMetric]], opened: list[tuple[str, dict, BaseSegDataset]]
+) -> None:
+    classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
+    check_classes(model, {split: names for split, names in classes.items() if names})
+    check_void(model, {split: dataset.ignore_index for split, _, dataset in opened if split == 'train'})
+    for split, _, dataset in opened:
+        check_metrics(metrics.get(split, []), dataset, split)
+
+
+def _check_files(cfg: Config, split: str, dataset_cfg: dict, dataset: BaseSegDataset, check_all: bool) -> list:
+    """Check the files of a set; return a sample of each size of image."""
+    sizes = check_files(dataset, dataset_cfg, split, check_all)
+    batch_size = cfg[f'{split}_dataloader'].get('batch_size') or 1
+    if split != 'train' and batch_size > 1 and len(sizes) > 1:
+        check_batches(sizes, dataset_cfg.get('pipeline') or [], f'{split}_dataloader', batch_size)
+    return sizes

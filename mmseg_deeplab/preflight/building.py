@@ -12,6 +12,7 @@ from .kinds import classes_of, groups, name_of, registered_names
 from .signatures import parameters
 
 T = TypeVar('T')
+REPLACE = 'dict(_delete_=True, type=...)'
 
 
 def check_group(part: object, key: str) -> Mapping:
@@ -65,7 +66,10 @@ def _unknown_keyword(error: Exception, config: object, key: str) -> str | None:
         taken: dict = {name: None for target in classes_of(group) for name in parameters(target)}
         if given in group and given not in taken:
             names = f' (it takes: {", ".join(sorted(taken))})' if taken else ''
-            return f"config key '{path}.{given}': {name_of(group)} takes no {given!r}{suggestion(given, taken)}{names}"
+            near = suggestion(given, taken)
+            slip = suggestion(given, taken, cutoff=0.85)
+            instead = '' if slip else f'. Where it comes from a base file, replace the whole group: {REPLACE}'
+            return f"config key '{path}.{given}': {name_of(group)} takes no {given!r}{near}{names}{instead}"
     return None
 
 

@@ -16,7 +16,8 @@ from ..progress import progress
 from .building import build_part, explained
 from .errors import PreflightError, reason
 from .keys import check_names
-from .kinds import name_of
+from .kinds import classes_of, name_of
+from .signatures import parameters
 
 SAMPLE_SIZE = 64
 PREFIXES = {'img_path', 'img_path2', 'seg_map_path', 'depth_map_path'}
@@ -33,7 +34,10 @@ def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
     kind = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if kind is not None and not (isinstance(kind, type) and issubclass(kind, BaseSegDataset)):
         return None
-    root = cfg.get('data_root')
+    for key in ('data_root', 'ann_file'):
+        if cfg.get(key) is not None and not isinstance(cfg[key], (str, Path)):
+            raise PreflightError(f'{name}.{key} is {cfg[key]!r}, but it needs a path')
+    root = str(cfg.get('data_root') or '')
     if root and '://' not in root and not Path(root).is_dir():
         raise PreflightError(f"{name}.data_root: folder '{root}' does not exist (from {Path.cwd()}). {ANYWHERE}")
     ann_file = cfg.get('ann_file')
@@ -48,6 +52,51 @@ def open_dataset(cfg: dict, split: str) -> BaseSegDataset | None:
             beside = _beside(Path(folder))
             raise PreflightError(f"{name}.data_prefix.{key}: folder '{folder}' does not exist{beside}. {ANYWHERE}")
     return dataset
+
+
+def check_wrappers(cfg: dict, key: str, split: str) -> BaseSegDataset | None:
+    """Open a dataset that wraps others around them, so that what they have in common is compared.
+
+    Returns None where one of them is of a kind that preflight knows nothing of.
+
+    Raises:
+        PreflightError: the members of a ConcatDataset differ in classes, palette and the like, or a wrapper can't be
+            built.
+    """
+    inner = cfg.get('datasets') if 'datasets' in cfg else cfg.get('dataset')
+    if inner is None:
+        return open_dataset(cfg, split)
+    members = (
+        [check_wrappers(each, f'{key}.datasets.{i}', split) for i, each in enumerate(inner)]
+        if 'datasets' in cfg
+        else [check_wrappers(inner, f'{key}.dataset', split)]
+    )
+    if None in members or not all('lazy_init' in parameters(kind) for kind in classes_of(cfg)):
+        return None
+    if len(members) > 1:
+        ignored = cfg.get('ignore_keys') or []
+        _compare(members, key, [ignored] if isinstance(ignored, str) else ignored)
+    wrapped = dict(datasets=members) if 'datasets' in cfg else dict(dataset=members[0])
+    return explained(lambda: DATASETS.build({**cfg, **wrapped, 'lazy_init': True}), cfg, key)
+
+
+def _compare(members: Sequence, key: str, ignored: Sequence[str]) -> None:
+    first = members[0].metainfo
+    for i, member in enumerate(members[1:], 1):
+        for name in sorted({*first, *member.metainfo} - set(ignored)):
+            ours, theirs = first.get(name), member.metainfo.get(name)
+            if str(ours) != str(theirs):
+                raise PreflightError(
+                    f'{key}.datasets.{i} has another {name} than {key}.datasets.0: {_short(theirs)} and '
+                    f'{_short(ours)}, but what is trained together must agree. Give both the same (metainfo=dict('
+                    f'classes=..., palette=...) chooses and orders classes), or set {key}.ignore_keys=[{name!r}] if '
+                    f'the labels mean the same'
+                )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 100 else f'{text[:97]}...'
 
 
 def check_pipelines(value: object, path: str) -> None:
@@ -81,7 +130,7 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
     """
     try:
         samples = dataset.load_data_list()
-    except (ValueError, OSError, AssertionError) as error:
+    except Exception as error:  # whatever it is, the run would end with it
         raise PreflightError(f'{split}_dataloader.dataset: {reason(error)}') from error
     if not samples:
         images = dataset.data_prefix.get('img_path')
@@ -120,6 +169,10 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
             if problem:
                 pool.shutdown(cancel_futures=True)
                 raise PreflightError(f'{split}: {problem}')
+    if seen == {dataset.ignore_index}:
+        if step > 1:
+            return check_files(dataset, cfg, split, check_all=True)
+        raise PreflightError(_only_void(dataset, split))
     if split == 'train' and classes > 1 and seen == {0, dataset.ignore_index}:
         raise PreflightError(_only_void_beside_zero(dataset, len(chosen), len(samples)))
     by_size: dict = {}
@@ -165,6 +218,15 @@ def check_shares(opened: Iterable[tuple[str, BaseSegDataset]]) -> None:
                     f'val_ratio is {train.val_ratio} in train_dataloader.dataset but {val.val_ratio} in '
                     f"val_dataloader's: images of '{val.data_prefix['img_path']}' can be {place}. Set both alike"
                 )
+
+
+def _only_void(dataset: BaseSegDataset, split: str) -> str:
+    cause = ', which reduce_zero_label=True makes of 0' * bool(dataset.reduce_zero_label)
+    return (
+        f"{split}: all masks in '{dataset.data_prefix.get('seg_map_path')}' hold nothing but "
+        f'{dataset.ignore_index} (void{cause}): there is nothing to learn or to score. Are these the right masks, and '
+        f'is {dataset.ignore_index} void (ignore_index)?'
+    )
 
 
 def _only_void_beside_zero(dataset: BaseSegDataset, number: int, total: int) -> str:

@@ -15,7 +15,9 @@ def reason(error: Exception) -> str:
     """Return what an error says, or the line that raised it where it says nothing, as a bare assert does."""
     if isinstance(error, KeyError):  # MMEngine puts its whole arguments into further lines
         return f'KeyError: {str(error.args[0]).splitlines()[0]}' if error.args else 'KeyError'
-    return str(error) or f'{type(error).__name__}: {traceback.extract_tb(error.__traceback__)[-1].line}'
+    return (
+        ' '.join(str(error).split()) or f'{type(error).__name__}: {traceback.extract_tb(error.__traceback__)[-1].line}'
+    )
 
 
 def suggestion(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:

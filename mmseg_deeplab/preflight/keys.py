@@ -1,18 +1,22 @@
 """Checks of the keys and plain values that the runner itself reads: what it would ignore, or fail over late."""
 
+import importlib.util
 import inspect
 import math
+import multiprocessing
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
 from mmengine.utils.dl_utils import set_multi_processing
+from mmseg.registry import RUNNERS
 from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
 from .errors import PreflightError, suggestion
-from .kinds import classes_of, groups, name_of
+from .kinds import OURS, classes_of, groups, name_of, registered_names
 from .signatures import parameters, wrong_type
 
 # Top-level keys that the runner, or a tool, reads. Any other one is a variable of the config file.
@@ -57,45 +61,31 @@ BY_PLACE: dict[str, tuple[Callable | None, set[str]]] = {
 NUMBERS: dict[str, tuple[type[float], bool]] = {
     **{f'{split}_dataloader.batch_size': (int, False) for split in ('train', 'val', 'test')},
     **{f'{split}_dataloader.num_workers': (int, True) for split in ('train', 'val', 'test')},
+    **{f'{split}_dataloader.prefetch_factor': (int, False) for split in ('train', 'val', 'test')},
+    **{f'{split}_dataloader.num_batch_per_epoch': (int, False) for split in ('train', 'val', 'test')},
     **{f'train_cfg.{key}': (int, False) for key in ('max_iters', 'max_epochs', 'val_interval')},
     'auto_scale_lr.base_batch_size': (int, False),
     'default_hooks.checkpoint.interval': (int, False),
     'default_hooks.logger.interval': (int, False),
     'optim_wrapper.accumulative_counts': (int, False),
+    'optim_wrapper.clip_grad.max_norm': (float, False),
+    'optim_wrapper.optimizer.weight_decay': (float, True),
     'optim_wrapper.optimizer.lr': (float, False),
     'randomness.seed': (int, True),
+    'env_cfg.mp_cfg.opencv_num_threads': (int, True),
+    'env_cfg.resource_limit': (int, False),
+    'log_processor.window_size': (int, False),
+    'log_processor.num_digits': (int, True),
 }
+NEVER_NONE = ('batch_size', 'num_workers', 'max_iters', 'val_interval', 'lr')
+NOT_NONE = ('randomness', 'env_cfg', 'env_cfg.mp_cfg')
+MAY_BE_ENDLESS = ('optim_wrapper.clip_grad.max_norm',)
 SIZES = ('model.crop_size', 'model.data_preprocessor.size', 'model.data_preprocessor.test_cfg.size')
 
 
-def check_options(cfg: Config, options: Mapping) -> None:
-    """Check that each --cfg-options key begins with one that is read.
-
-    Raises:
-        PreflightError: for a variable of the config file, which would change nothing, for an unknown key, and for a
-            plain value in place of a dict.
-    """
-    for key, value in options.items():
-        top = key.split('.')[0]
-        if top == 'custom_imports' or (top not in READ and top in cfg):
-            instead = INSTEAD.get(top, 'the key that the value was copied to')
-            raise PreflightError(
-                f'--cfg-options {key}: {top} is a variable of the config file, whose value was used when the file was '
-                f'read; setting it now changes nothing. Use {instead}'
-            )
-        if top not in READ:
-            raise PreflightError(f'--cfg-options {key}: no key {top!r} is read{suggestion(top, {*READ, *cfg})}')
-        old = value_at(cfg, key)
-        if isinstance(old, Mapping) and value is not None and not isinstance(value, Mapping):
-            raise PreflightError(
-                f'--cfg-options {key}={value!r}: {key} is a group of settings. Set them one by one, such as '
-                f'{key}.{next(iter(old), "KEY")}=VALUE, or replace the group in a config file'
-            )
-
-
-def value_at(cfg: Config, key: str) -> object:
+def value_at(cfg: Config, key: str) -> Any:
     """Return the value of a dotted key, or None."""
-    value: object = cfg
+    value: Any = cfg
     for part in key.split('.'):
         if isinstance(value, (list, tuple)) and part.isdigit() and int(part) < len(value):
             value = value[int(part)]
@@ -104,7 +94,7 @@ def value_at(cfg: Config, key: str) -> object:
     return value
 
 
-def check_keys(cfg: Config) -> None:
+def check_keys(cfg: Config, mode: str = 'train') -> None:
     """Check the keys that the runner reads itself, and the types of plain values at any depth.
 
     Raises:
@@ -120,6 +110,7 @@ def check_keys(cfg: Config) -> None:
         if name not in HOOK_NAMES and near:
             raise PreflightError(f'default_hooks.{name} adds a hook beside the default one{near}')
     check_custom_hooks(cfg)
+    _check_complete(cfg, mode)
     clip = value_at(cfg, 'optim_wrapper.clip_grad')
     if clip is not None and not isinstance(clip, Mapping):
         raise PreflightError(f"config key 'optim_wrapper.clip_grad' is {clip!r}, but it needs dict(max_norm={clip!r})")
@@ -127,15 +118,35 @@ def check_keys(cfg: Config) -> None:
         group = value_at(cfg, key)
         if isinstance(group, Mapping):
             _check_place(group, key, reader, further)
+        elif group is not None or (group is None and key in NOT_NONE and _is_stated(cfg, key)):
+            raise PreflightError(f'config key {key} is {group!r}, but it needs a group of settings, dict(...)')
+    _check_numbers(cfg)
+    _check_choices(cfg)
     for key in READ & set(cfg):
         for path, group in groups(cfg[key], key):
             _check_typed(group, path)
-    _check_numbers(cfg)
     for key in SIZES:
         value = value_at(cfg, key)
-        pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(side, int) for side in value)
-        if value is not None and not pair:
+        if value is not None and not is_size(value):
             raise PreflightError(f"config key '{key}' is {value!r}, but it needs (height, width) in pixels")
+
+
+def _check_complete(cfg: Config, mode: str) -> None:
+    """Check that the groups are there that the run, or a part of it, can't do without."""
+    needed = {
+        'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+        'val': ('val_dataloader', 'val_cfg', 'val_evaluator'),
+        'test': ('test_dataloader', 'test_cfg', 'test_evaluator'),
+    }
+    for part, keys in needed.items():
+        there = [key for key in keys if cfg.get(key) is not None]
+        missing = [key for key in keys if not cfg.get(key) and not (key in there and key.endswith('_cfg'))]
+        if missing and part == mode:
+            raise PreflightError(f'{mode}ing needs a {missing[0]}')
+        if part != 'train' and there and missing:
+            raise PreflightError(
+                f'config key {missing[0]} is missing beside {there[0]}: set it, or set {", ".join(there)} to None'
+            )
 
 
 def check_custom_hooks(cfg: Config) -> None:
@@ -170,8 +181,21 @@ def _check_place(group: Mapping, path: str, reader: Callable | None, further: se
 
 def _check_typed(group: Mapping, path: str) -> None:
     """Check what building a group may not tell: a text for a number, and a slip in a name that **kwargs would take."""
-    taken = [parameters(reader) for reader in classes_of(group)]
+    if '_delete_' in group:
+        raise PreflightError(
+            f"config key '{path}._delete_': it replaces what a base file says, but no base says anything of {path}: "
+            f'leave _delete_ out'
+        )
+    readers = classes_of(group)
+    kind = group.get('type')
+    known = not isinstance(kind, str) or kind.rpartition('.')[0] not in OURS or readers
+    if not known and path != 'optim_wrapper.clip_grad':
+        near = suggestion(str(kind), registered_names())
+        raise PreflightError(f"config key '{path}.type': nothing is registered as {kind!r}{near}")
+    taken = [parameters(reader) for reader in readers]
     for key, value in group.items():
+        if value != value and isinstance(value, float):
+            raise PreflightError(f"config key '{path}.{key}' is nan, but it needs a number")
         expected = [wrong_type(names.get(key), value) for names in taken]
         if expected and all(expected):
             raise PreflightError(f"config key '{path}.{key}' is {value!r}, but {name_of(group)} needs {expected[0]}")
@@ -181,10 +205,51 @@ def _check_typed(group: Mapping, path: str) -> None:
             raise PreflightError(f"config key '{path}.{key}': {name_of(group)} takes no {str(key)!r}{near[0]}")
 
 
+def _check_choices(cfg: Config) -> None:
+    scope = cfg.get('default_scope', 'mmseg')
+    if not isinstance(scope, str) or importlib.util.find_spec(scope) is None:
+        raise PreflightError(f"config key default_scope is {scope!r}, but it needs the name of a package, 'mmseg' here")
+    runner = cfg.get('runner_type', 'Runner')
+    if not (inspect.isclass(runner) or (isinstance(runner, str) and RUNNERS.get(runner))):
+        near = suggestion(str(runner), RUNNERS.module_dict)
+        raise PreflightError(f"config key 'runner_type': nothing is registered as {runner!r}{near}")
+    level = cfg.get('log_level', 'INFO')
+    names = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
+    if not (level in names or (isinstance(level, int) and not isinstance(level, bool))):
+        raise PreflightError(f'config key log_level is {level!r}: choose one of {", ".join(names)}')
+    seed = value_at(cfg, 'randomness.seed')
+    if seed is not None and seed >= 2**32:
+        raise PreflightError(f'config key randomness.seed is {seed}, but it must be below 2**32, as NumPy has it')
+    method, methods = value_at(cfg, 'env_cfg.mp_cfg.mp_start_method'), multiprocessing.get_all_start_methods()
+    if method is not None and method not in methods:
+        raise PreflightError(
+            f"config key 'env_cfg.mp_cfg.mp_start_method' is {method!r}: choose one of {', '.join(methods)}"
+        )
+    intervals = value_at(cfg, 'train_cfg.dynamic_intervals')
+    if intervals is not None and not (isinstance(intervals, list) and all(map(is_size, intervals))):
+        raise PreflightError(
+            f"config key 'train_cfg.dynamic_intervals' is {intervals!r}, but it needs a list of (begin, interval)"
+        )
+
+
+def _is_stated(cfg: Config, key: str) -> bool:
+    """Whether a config says anything of a key, be it None."""
+    group, _, name = key.rpartition('.')
+    return name in ((value_at(cfg, group) or {}) if group else cfg)
+
+
+def is_size(value: object) -> bool:
+    """Whether a value is (height, width) in pixels."""
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value)
+
+
 def _check_numbers(cfg: Config) -> None:
     for key, (kind, zero) in NUMBERS.items():
         value = value_at(cfg, key)
         number = value if isinstance(value, (int, kind)) and not isinstance(value, bool) else math.nan
-        if value is not None and not (0 <= number < math.inf and (zero or number)):
+        absent = value is None and not (key.rpartition('.')[2] in NEVER_NONE and _is_stated(cfg, key))
+        if key in MAY_BE_ENDLESS and value == math.inf:
+            continue
+        if not absent and not (0 <= number < math.inf and (zero or number)):
             wanted = f'{kind.__name__} {"of 0 or more" if zero else "above 0"}'
             raise PreflightError(f"config key '{key}' is {value!r}, but it needs {wanted}")

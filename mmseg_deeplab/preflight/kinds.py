@@ -15,6 +15,8 @@ REGISTRIES = list(
         if isinstance(registry, Registry)
     }.values()
 )
+# Scopes that are looked into; other packages have their own registries.
+OURS = ('', 'mmseg', 'mmengine', 'mmcv')
 
 
 def name_of(group: object) -> str:
@@ -60,6 +62,6 @@ def _found(name: str) -> tuple:
 def _registered(name: str) -> tuple:
     scope, _, bare = name.rpartition('.')
     try:
-        return _found(bare) if scope in ('', 'mmseg', 'mmengine', 'mmcv') else ()
+        return _found(bare) if scope in OURS else ()
     except KeyError:
         return ()

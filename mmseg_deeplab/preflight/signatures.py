@@ -30,7 +30,9 @@ def parameters(target: Callable) -> dict[str, set | None]:
 
 
 def wrong_type(types_: set | None, value: object) -> str | None:
-    """Return what is expected if `value` is a text where one of `types_` is a number and none a text, else None."""
+    """Return what is expected where `value` is a text for a number, or a fraction for a whole one; else None."""
+    if isinstance(value, float) and not value.is_integer() and types_ and int in types_ and not types_ & {float, list}:
+        return 'int'
     if not isinstance(value, str) or not types_ or str in types_ or not types_ & NUMBERS:
         return None
     return ' or '.join(sorted(kind.__name__ for kind in types_ & NUMBERS))

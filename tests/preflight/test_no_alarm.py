@@ -3,10 +3,12 @@
 import pytest
 from mmengine.config import Config
 from preflight_helpers import STOCK
+from torch import nn
 
-from mmseg_deeplab.preflight import check
+from mmseg_deeplab.preflight import check, check_parts
 from mmseg_deeplab.preflight.data import check_pipelines
 from mmseg_deeplab.preflight.keys import check_keys
+from mmseg_deeplab.preflight.no_trace import no_trace
 
 
 @pytest.mark.parametrize('mode', ['train', 'test'])
@@ -41,6 +43,38 @@ def test_every_ready_config_passes(repo):
 )
 def test_keys_of_stock_configs_pass(stock):
     check_keys(Config.fromfile(STOCK / stock))
+
+
+def test_parts_of_ready_configs_can_be_built(repo):
+    """Every twentieth; the checkpoints they start from are looked for by `check` alone."""
+    ready = [path for path in sorted((repo / 'configs').rglob('*.py')) if '_base_' not in path.parts]
+    for path in ready[::20]:
+        config = Config.fromfile(path)
+        with no_trace():
+            check_parts(config, 'train')
+            check_parts(config, 'test')
+
+
+STOCK_CONFIGS = [path for path in sorted(STOCK.rglob('*.py')) if '_base_' not in path.parts]
+NEEDS_MMCV_OPS = ('ccnet', 'psanet', 'mask2former', 'maskformer')  # which mmcv-lite has not
+
+
+@pytest.mark.skipif(not STOCK_CONFIGS, reason='MMSegmentation is installed without its configs')
+def test_stock_configs_raise_no_alarm():
+    """The keys of every 7th of those that can be read, the parts of every 42nd."""
+    read = built = 0
+    for number, path in enumerate(STOCK_CONFIGS[::7]):
+        try:
+            config = Config.fromfile(path)
+        except ImportError:  # wants mmpretrain
+            continue
+        read += 1
+        check_keys(config)
+        if number % 6 == 0 and path.parent.name not in NEEDS_MMCV_OPS and 'amp' not in path.stem:  # amp wants a GPU
+            with no_trace():
+                model, _ = check_parts(config, 'train')
+            built += isinstance(model, nn.Module)
+    assert read > 80 and built > 10
 
 
 def test_a_stock_model_on_generated_data_passes(cfg):
