@@ -159,7 +159,7 @@ def check_void(model: nn.Module, voids: Mapping[str, int]) -> None:
         if padding != void:
             raise PreflightError(
                 f'model.data_preprocessor.seg_pad_val is {padding}, so that padding is learnt as labelled, but void '
-                f' is {void} in the masks of {split}_dataloader: set model.data_preprocessor.seg_pad_val={void}'
+                f'is {void} in the masks of {split}_dataloader: set model.data_preprocessor.seg_pad_val={void}'
             )
 
 

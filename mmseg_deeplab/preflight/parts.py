@@ -167,8 +167,8 @@ def check_hooks(cfg: Config, model: nn.Module) -> dict[str, Hook]:
         built[key] = build_part(HOOKS, hook, key)
         if getattr(built[key], 'interval', None) == 0:
             raise PreflightError(f"config key '{key}.interval' is 0, but it needs int above 0")
-        if isinstance(built[key], EMAHook):  # builds its copy of the model when the run begins
-            build_part(MODELS, built[key].ema_cfg, key, model=model)
+        if isinstance(own := built[key], EMAHook):  # builds its copy of the model when the run begins
+            build_part(MODELS, own.ema_cfg, key, model=model)
         template = getattr(built[key], 'filename_tmpl', '{}')
         if '{}' not in template:
             raise PreflightError(

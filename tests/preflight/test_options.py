@@ -2,7 +2,9 @@
 
 import pytest
 from mmengine.config import Config, DictAction
+from preflight_helpers import problem
 
+from mmseg_deeplab.datasets import set_data_root
 from mmseg_deeplab.preflight import PreflightError, check, merge_options, parse_options
 from mmseg_deeplab.preflight.options import parse_value
 
@@ -66,8 +68,6 @@ def test_options_that_do_not_fit(cfg):
 
 @pytest.mark.parametrize('where', ['model.neck', 'custom_hooks.0', 'model.decode_head.sampler'])
 def test_a_delete_without_anything_to_delete(cfg, repo, tmp_path, where):
-    from preflight_helpers import problem
-
     key, _, inner = where.rpartition('.')
     group = "dict(_delete_=True, type='EMAHook')"
     line = {
@@ -81,13 +81,17 @@ def test_a_delete_without_anything_to_delete(cfg, repo, tmp_path, where):
     assert f"config key '{where}._delete_'" in message and 'leave _delete_ out' in message
 
 
-def test_the_version_switch_on_a_separable_base(repo, tmp_path):
+def test_the_version_switch_on_a_separable_base(repo, tmp_path, generated):
     """The group of v3+ brings settings along that v3 does not take."""
-    from preflight_helpers import problem
-
     path = tmp_path / 'mine.py'
     base = f"_base_ = '{repo}/configs/deeplabv3plus_mobilenetv2_demo.py'\n"
     path.write_text(f"{base}model = dict(decode_head=dict(type='DeepLabV3Head'))\n")
     message = problem(Config.fromfile(path))
     assert "'model.decode_head.separable_decoder': DeepLabV3Head takes no" in message
     assert 'dict(_delete_=True, type=...)' in message
+    head = "dict(_delete_=True, type='DeepLabV3Head', separable_aspp=True)"
+    path.write_text(f'{base}model = dict(decode_head={head})\n')
+    mine = Config.fromfile(path)
+    set_data_root(mine, generated)
+    mine.work_dir = str(tmp_path / 'work')
+    check(mine, 'train')

@@ -3,6 +3,7 @@
 import copy
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,8 +148,6 @@ def test_nothing_is_left_behind(cfg):
     check(cfg, 'train')
     assert (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()) == expected
     assert cfg.pretty_text == before
-    from pathlib import Path
-
     assert not Path(cfg.work_dir).exists()
 
 
