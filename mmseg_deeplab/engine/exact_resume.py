@@ -22,7 +22,8 @@ from mmseg.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import UserError
-from ..upstream import has_seed_of_rank
+from ..upstream import accumulation, has_seed_of_rank, resume_of
+from .schedule import check_schedule
 
 
 def mixed_seed(*numbers: int) -> int:
@@ -55,6 +56,9 @@ def _fetch(dataset: Dataset, indices: Sequence[SeededIndex]) -> list[Any]:
 class ResumableSampler(Sampler):
     """An endless stream of shuffled indices, one permutation after the other, that can start anywhere.
 
+    The processes of a run take turns in one stream, from `start` on: with any number of processes, a batch of all of
+    them together holds the samples that one process would take in one batch of that size.
+
     Sets `dataset.__getitems__`, PyTorch's way of fetching a batch, so that each sample is augmented with generators
     seeded by `seed` and its position in the stream, in whichever process and however the dataset is wrapped.
 
@@ -74,10 +78,10 @@ class ResumableSampler(Sampler):
 
     def skip(self, num_samples: int) -> None:
         """Start after the first `num_samples` of this process."""
-        self.start = num_samples
+        self.start = num_samples * self.world_size
 
     def __iter__(self) -> Iterator[SeededIndex]:
-        first = self.rank + self.start * self.world_size
+        first = self.start + self.rank
         current, order = -1, []
         for position in itertools.count(first, self.world_size):
             turn, place = divmod(position, self.size)
@@ -100,13 +104,35 @@ class ExactResumeHook(Hook):
 
     Also spares upstream MMEngine's loading of all data that was trained on before. On the CPU a resumed training
     equals an unbroken one bit for bit; on a GPU as far as its kernels are deterministic.
+
+    A checkpoint's `meta` says how many samples the training has seen (`samples_seen`), in batches of which size, on
+    how many processes and accumulated over how many iterations (`batch`). So a training that goes on with another batch
+    or number of processes takes up the stream of samples where it was left, and says what has changed.
     """
 
+    def __init__(self) -> None:
+        self._seen = 0  # samples, by all processes
+        self._since = 0  # the iteration that follows them
+        self._batch: dict[str, int] | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Read how far the training came that is to be resumed."""
+        meta = checkpoint.get('meta') or {}
+        if resume_of(runner) and 'samples_seen' in meta:
+            self._seen, self._since, self._batch = meta['samples_seen'], meta['iter'], meta.get('batch')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write down how far the training came."""
+        batch = _batch_of(runner)
+        if batch is not None:
+            meta = checkpoint['meta']
+            meta.update(samples_seen=self._seen_until(meta['iter'], batch), batch=batch)
+
     def before_train(self, runner: Runner) -> None:
-        """Move the sampler to the iteration that comes next.
+        """Move the sampler to the sample that comes next.
 
         Raises:
-            ValueError: If the loop or the resumed schedule can't reach the end of the training.
+            UserError: If the loop or the resumed schedule can't reach the end of the training.
         """
         loop = runner.train_loop
         sampler = loop.dataloader.sampler
@@ -115,9 +141,10 @@ class ExactResumeHook(Hook):
                 'ResumableSampler has no end, so that no epoch of an EpochBasedTrainLoop has one: use '
                 "train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True), or train by iterations"
             )
+        batch = _batch_of(runner)
         if runner.iter > 0:
-            _check_schedule(runner)
-        if not (isinstance(sampler, ResumableSampler) and isinstance(loop, IterBasedTrainLoop)):
+            check_schedule(runner)
+        if not (isinstance(sampler, ResumableSampler) and isinstance(loop, IterBasedTrainLoop)) or batch is None:
             runner.logger.warning(
                 'A resumed training will differ from an unbroken one: exact resume needs an IterBasedTrainLoop and '
                 "train_dataloader.sampler = dict(type='ResumableSampler')"
@@ -126,31 +153,52 @@ class ExactResumeHook(Hook):
         # A resumed run has the seed of the checkpoint; its loader was made before that was known.
         own = get_rank() if has_seed_of_rank(runner) else 0
         sampler.seed = runner.seed - own
-        sampler.skip(runner.iter * loop.dataloader.batch_size)
+        self._seen, self._since = self._seen_until(runner.iter, batch), runner.iter
+        sampler.start = self._seen
+        if runner.iter > 0 and self._batch is None:
+            runner.logger.warning(
+                f'the checkpoint does not say how many samples it has seen; taken are {self._seen}, which is right if '
+                f'batch and processes were the same'
+            )
+        elif self._batch not in (None, batch):
+            runner.logger.warning(_changed(self._batch, batch, self._seen))
+        self._batch = batch
+        rest = runner.iter % batch['accumulated']
+        if rest:
+            runner.logger.warning(
+                f'iteration {runner.iter} lies between two steps of optim_wrapper.accumulative_counts='
+                f'{batch["accumulated"]}: the next step has the gradient of {batch["accumulated"] - rest} iterations'
+            )
         # The fork skips in the sampler by calling `skip_iter`, upstream by asking for that many batches.
         to_ask = 0 if hasattr(loop.dataloader_iterator, 'skip_iter') else runner.iter
         loop.dataloader_iterator = _Batches(loop.dataloader, to_ask)
+
+    def _seen_until(self, iteration: int, batch: dict[str, int]) -> int:
+        return self._seen + (iteration - self._since) * batch['images'] * batch['processes']
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed what the model draws in this iteration, dropout for example."""
         torch.manual_seed(mixed_seed(runner.seed, get_rank(), runner.iter))
 
 
-def _check_schedule(runner: Runner) -> None:
-    """Say how a resumed training goes on: its schedule is the checkpoint's, whatever the config says."""
-    rates = sorted({group['lr'] for group in runner.optim_wrapper.param_groups})
-    runner.logger.info(
-        f'goes on after iteration {runner.iter} of {runner.max_iters}, learning rate '
-        f'{" to ".join(f"{rate:.3g}" for rate in rates[:: max(1, len(rates) - 1)])} as in the checkpoint'
+def _batch_of(runner: Runner) -> dict[str, int] | None:
+    """How many images a process takes an iteration, how many processes there are, and what a step accumulates."""
+    loader = runner.train_loop.dataloader
+    images = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+    if images is None:  # a batch sampler of another package
+        return None
+    return dict(images=images, processes=runner.world_size, accumulated=accumulation(runner.optim_wrapper))
+
+
+def _changed(before: dict[str, int], now: dict[str, int], seen: int) -> str:
+    old, new = (
+        f'{batch["images"]} images x {batch["processes"]} processes x {batch["accumulated"]} accumulated'
+        for batch in (before, now)
     )
-    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-    ends = [scheduler.end for scheduler in schedulers if not scheduler.by_epoch]
-    if ends and max(ends) < runner.max_iters:
-        raise UserError(
-            f'train_cfg.max_iters={runner.max_iters}, but the schedule of the resumed training ends at iteration '
-            f'{max(ends)}, and little or nothing is learned from there on. To train longer, start from its weights '
-            f'instead of --resume: --cfg-options load_from=CHECKPOINT'
-        )
+    return (
+        f'the batch is {new}, the checkpoint was trained with {old}: the data goes on after the {seen} samples that '
+        f'were seen, the schedule by iterations as before'
+    )
 
 
 class _Batches:

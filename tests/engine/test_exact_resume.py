@@ -1,16 +1,21 @@
 """A training that was interrupted and resumed ends with the very bits of one that was not."""
 
 import itertools
+import multiprocessing
+import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed
+from mmengine.hooks import Hook
 from tiny_training import Net, Points, tiny_runner
 from torch.utils._pytree import tree_leaves
 
 from mmseg_deeplab.checkpoints import load_file
-from mmseg_deeplab.engine.exact_resume import ResumableSampler
+from mmseg_deeplab.engine import DeepLabRunner, ExactResumeHook, ResumableSampler
+from mmseg_deeplab.errors import UserError
 
 
 def train(work_dir, **kwargs):
@@ -63,6 +68,201 @@ def test_a_training_is_not_resumed_beyond_its_schedule(tmp_path):
         ValueError, match='max_iters=21, but the schedule .* ends at iteration 20.*load_from=CHECKPOINT'
     ):
         tiny_runner(tmp_path, 21, resume=True).train()
+
+
+@pytest.mark.parametrize(
+    'schedule, begins, ends',
+    [
+        # warm-up, then a constant rate
+        (dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=3), 4, 30),
+        # a schedule that ends early, at a rate above 0
+        (dict(type='PolyLR', eta_min=1e-3, power=0.9, by_epoch=False, begin=0, end=6), 7, 30),
+        (dict(type='CosineAnnealingLR', eta_min=1e-3, T_max=5, by_epoch=False, begin=0, end=5), 4, 30),
+        (dict(type='MultiStepLR', gamma=0.1, milestones=[2, 4], by_epoch=False, begin=0, end=5), 4, 30),
+        (None, 4, 30),  # no schedule at all
+        # one that reaches 0 with the last iteration, and is resumed just before it
+        (dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=8), 7, 8),
+    ],
+)
+def test_a_resume_is_judged_by_the_rates_that_will_be_used(schedule, begins, ends, tmp_path):
+    tiny_runner(tmp_path, begins, schedule=schedule).train()
+    rates = []
+    runner = tiny_runner(tmp_path, ends, schedule=schedule, resume=True, custom_hooks=[ExactResumeHook(), Rates(rates)])
+    messages = watched(runner, 'info')
+    runner.train()
+    assert len(rates) == ends - begins and all(rate > 0 for rate in rates[:-1])
+    told = next(message for message in messages if f'goes on after iteration {begins} of {ends}' in message)
+    assert told.endswith(f'{rates[-1]:.3g} at the end')
+
+
+@pytest.mark.parametrize(
+    'schedule',
+    [
+        dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=6),
+        dict(type='LinearLR', start_factor=1, end_factor=0, by_epoch=False, begin=0, end=6),
+        # another schedule that reaches further does not bring the rate back
+        [
+            dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=6),
+            dict(type='ConstantLR', factor=1, by_epoch=False, begin=6, end=30),
+        ],
+    ],
+)
+def test_a_resume_at_a_rate_of_0_is_refused(schedule, tmp_path):
+    tiny_runner(tmp_path, 4, schedule=schedule).train()
+    with pytest.raises(UserError, match='max_iters=30, but the schedule .* ends at iteration 6 .*nothing is learned'):
+        tiny_runner(tmp_path, 30, schedule=schedule, resume=True).train()
+
+
+def test_a_checkpoint_beyond_the_end_is_explained(tmp_path):
+    tiny_runner(tmp_path, 10).train()
+    with pytest.raises(
+        UserError, match=r'of iteration 10, .* at iteration 8: there is nothing left to train.*tools/te'
+    ):
+        tiny_runner(tmp_path, 8, resume=True).train()
+    complete = tiny_runner(tmp_path, 10, resume=True)
+    messages = watched(complete, 'info')
+    complete.train()
+    assert not complete.model.seen and any('the training is complete' in message for message in messages)
+
+
+def test_a_loop_of_epochs_is_resumed_and_judged_too(tmp_path):
+    common = dict(
+        batch_size=5,
+        sampler='DefaultSampler',
+        schedule=dict(type='ConstantLR', factor=1, by_epoch=True, begin=0, end=9),
+    )
+    by_epoch = dict(interval=1, by_epoch=True, filename_tmpl='epoch_{}.pth')
+
+    def train(epochs):
+        loop = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+        resume = epochs > 2 and dict(load_from=str(tmp_path / 'epoch_2.pth'), resume=True) or {}
+        tiny_runner(tmp_path, train_cfg=loop, hook=by_epoch, **common, **resume).train()
+
+    train(2)
+    train(3)
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    with pytest.raises(UserError, match='nothing left to train'):
+        tiny_runner(tmp_path, train_cfg=loop, load_from=str(tmp_path / 'epoch_2.pth'), resume=True, **common).train()
+
+
+class Rates(Hook):
+    """The learning rate of each iteration."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, rates):
+        self.rates = rates
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.rates.append(runner.optim_wrapper.param_groups[0]['lr'])
+
+
+def watched(runner, level='warning'):
+    """What a runner logs from here on."""
+    messages = []
+    setattr(runner.logger, level, messages.append)
+    return messages
+
+
+def flat(batches):
+    return [index for batch in batches for index in batch]
+
+
+def test_another_batch_size_goes_on_after_the_samples_seen(tmp_path):
+    """Neither skipped nor repeated, over two resumes with two other batches, and said in one line."""
+    expected = flat(tiny(tmp_path / 'straight', 12, batch_size=2).model.seen)  # 24 samples one after the other
+    seen = flat(tiny(tmp_path / 'run', 4, batch_size=2).model.seen)
+    assert load_file(tmp_path / 'run/iter_4.pth')['meta']['samples_seen'] == 8
+    for iterations, batch_size, samples in ((5, 4, 12), (9, 3, 24)):
+        runner = tiny_runner(tmp_path / 'run', iterations, batch_size=batch_size, resume=True)
+        messages = watched(runner)
+        runner.train()
+        seen += flat(runner.model.seen)
+        assert len(seen) == samples == load_file(tmp_path / f'run/iter_{iterations}.pth')['meta']['samples_seen']
+        told = [message for message in messages if 'samples that were seen' in message]
+        assert len(told) == 1 and f'the batch is {batch_size} images x 1 processes' in told[0]
+    assert seen == expected
+    same = tiny_runner(tmp_path / 'run', 10, batch_size=3, resume=True)
+    messages = watched(same)
+    same.train()
+    assert not [message for message in messages if 'batch' in message]
+
+
+def tiny(work_dir, max_iters, **kwargs):
+    runner = tiny_runner(work_dir, max_iters, **kwargs)
+    runner.train()
+    return runner
+
+
+def test_a_checkpoint_that_does_not_tell_is_taken_at_this_batch(tmp_path):
+    tiny(tmp_path, 4, batch_size=2)
+    checkpoint = load_file(tmp_path / 'iter_4.pth')
+    del checkpoint['meta']['samples_seen'], checkpoint['meta']['batch']
+    torch.save(checkpoint, tmp_path / 'iter_4.pth')
+    runner = tiny_runner(tmp_path, 6, batch_size=2, resume=True)
+    messages = watched(runner)
+    runner.train()
+    assert any('does not say how many samples it has seen; taken are 8' in message for message in messages)
+    assert (
+        flat(runner.model.seen) == [int(i) for i in itertools.islice(iter(ResumableSampler(Points(), seed=1)), 12)][8:]
+    )
+
+
+def train_on(processes, tmp_path, **kwargs):
+    """Train on so many processes; the samples of each iteration, sorted, and the seeds of the model and sampler."""
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+
+    def work(rank):
+        os.environ['LOCAL_RANK'] = str(rank)
+        if processes > 1:
+            address = f'file://{tmp_path}/rendezvous_{kwargs["max_iters"]}'
+            torch.distributed.init_process_group('gloo', init_method=address, rank=rank, world_size=processes)
+        drawn = []
+        launcher = 'pytorch' if processes > 1 else 'none'
+        runner = tiny_runner(tmp_path / 'run', kind=DeepLabRunner, launcher=launcher, model=Drawing(drawn), **kwargs)
+        warnings = watched(runner)
+        runner.train()
+        model = runner.model.module if processes > 1 else runner.model
+        queue.put((rank, model.seen, drawn, warnings))
+        queue.close()
+        queue.join_thread()
+        os._exit(0)
+
+    workers = [context.Process(target=work, args=(rank,)) for rank in range(processes)]
+    for worker in workers:
+        worker.start()
+    results = [queue.get(timeout=300) for _ in workers]
+    for worker in workers:
+        worker.join(300)
+    results.sort(key=lambda result: result[0])
+    batches = [sorted(flat(parts)) for parts in zip(*(result[1] for result in results), strict=True)]
+    return batches, [result[2] for result in results], results[0][3]
+
+
+class Drawing(Net):
+    """Remembers a random number of each iteration, as dropout would draw it."""
+
+    def __init__(self, drawn):
+        super().__init__()
+        self.drawn = drawn
+
+    def forward(self, inputs, index, mode='tensor'):
+        self.drawn.append(float(torch.rand(())))
+        return super().forward(inputs, index, mode)
+
+
+@pytest.mark.parametrize('randomness', [{}, dict(diff_rank_seed=True)])
+def test_another_number_of_processes_sees_the_same_samples_in_the_same_order(randomness, tmp_path):
+    """One process with 4 images an iteration, then two with 2 each, then one again; each process draws its own."""
+    expected = [sorted(batch) for batch in tiny(tmp_path / 'straight', 6, batch_size=4).model.seen]
+    first, _, _ = train_on(1, tmp_path, batch_size=4, max_iters=2, randomness=randomness)
+    second, drawn, messages = train_on(2, tmp_path, batch_size=2, max_iters=4, resume=True, randomness=randomness)
+    third, alone, _ = train_on(1, tmp_path, batch_size=4, max_iters=6, resume=True, randomness=randomness)
+    assert first + second + third == expected
+    assert len(set(drawn[0] + drawn[1] + alone[0])) == 6  # every process and iteration has its own
+    told = [message for message in messages if 'samples that were seen' in message]
+    assert len(told) == 1 and '2 images x 2 processes' in told[0] and 'with 4 images x 1 processes' in told[0]
 
 
 def test_a_loop_of_epochs_wants_a_sampler_with_an_end(tmp_path):

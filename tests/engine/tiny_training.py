@@ -42,7 +42,10 @@ class Net(BaseModel):
         return [x]
 
 
-def tiny_runner(work_dir, max_iters=8, model=None, seed=1, workers=0, hook=None, sampler='ResumableSampler', **kwargs):
+def tiny_runner(
+    work_dir, max_iters=8, model=None, seed=1, workers=0, hook=None, sampler='ResumableSampler', batch_size=3,
+    accumulate=1, kind=Runner, **kwargs,
+):  # fmt: skip
     """A runner without validation; `hook` are arguments of the checkpoint hook."""
     import mmseg_deeplab.plugin  # noqa: F401
 
@@ -52,23 +55,27 @@ def tiny_runner(work_dir, max_iters=8, model=None, seed=1, workers=0, hook=None,
     )
     default_hooks.update(kwargs.pop('default_hooks', {}))
     loader = dict(
-        batch_size=3,
+        batch_size=batch_size,
         num_workers=workers,
         dataset=Points(),
         sampler=dict(type=sampler, shuffle=True),
     )
-    return Runner(
+    return kind(
         model=model or Net(),
         work_dir=str(work_dir),
         train_dataloader=loader,
         train_cfg=kwargs.pop('train_cfg', None) or dict(by_epoch=False, max_iters=max_iters, val_interval=4),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
-        param_scheduler=dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=max(20, max_iters)),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.1, momentum=0.9), accumulative_counts=accumulate, **kwargs.pop('optim', {})
+        ),
+        param_scheduler=kwargs.pop(
+            'schedule', dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=max(20, max_iters))
+        ),
         default_hooks=default_hooks,
         custom_hooks=kwargs.pop('custom_hooks', [dict(type='ExactResumeHook')]),
         default_scope='mmseg',
         log_level='WARNING',
-        randomness=dict(seed=seed),
+        randomness=dict(seed=seed, **kwargs.pop('randomness', {})),
         experiment_name=f'tiny_{random.SystemRandom().random()}',
         cfg=ConfigDict(),
         **kwargs,
