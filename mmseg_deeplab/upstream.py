@@ -50,11 +50,13 @@ PRIVATE = (
     # read or set by the functions below
     Private(Runner, '_load_from', 'load_or_resume'),
     Private(Runner, '_resume', 'load_or_resume'),
+    Private(Runner, '_has_loaded', 'load_or_resume'),
     Private(Runner, '_train_loop', 'train_loop'),
     Private(Runner, '_val_loop', 'val_loop'),
     Private(Runner, '_test_loop', 'test_loop'),
     Private(Runner, '_timestamp', 'timestamp'),
     Private(Runner, '_randomness_cfg', '__init__'),
+    Private(IterBasedTrainLoop, '_iter', 'run'),
     Private(OptimWrapper, '_accumulative_counts', 'should_update'),
     Private(CheckpointLoader, '_schemes', '_get_checkpoint_loader'),
     Private(CheckpointHook, '_default_greater_keys', '__init__'),
@@ -134,6 +136,11 @@ def resume_of(runner: Runner) -> bool | str:
     return runner._resume
 
 
+def has_loaded(runner: Runner) -> bool:
+    """Whether a runner's weights come from its checkpoint already, which it reads once."""
+    return runner._has_loaded
+
+
 def cancel_resume(runner: Runner) -> None:
     """Let a runner start anew."""
     runner._resume = False
@@ -148,6 +155,11 @@ def built_loops(runner: Runner) -> dict[str, BaseLoop]:
 def set_loop(runner: Runner, stage: str, loop: BaseLoop) -> None:
     """Put another loop in the place of that of 'val' or 'test'."""
     setattr(runner, f'_{stage}_loop', loop)
+
+
+def count_iteration(loop: IterBasedTrainLoop) -> None:
+    """Count an iteration as done, as a training loop does after the hooks that follow it."""
+    loop._iter += 1
 
 
 def set_timestamp(runner: Runner, timestamp: str) -> None:

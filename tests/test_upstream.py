@@ -22,9 +22,10 @@ from mmseg_deeplab.upstream import PRIVATE, Private, missing
 
 PACKAGE = Path(mmseg_deeplab.__file__).parent
 STACK = ('mmengine', 'mmseg.', 'mmcv')
-# Private names of PyTorch and NumPy, whose absence no fallback would hide.
+# Private names of PyTorch, NumPy and Python, whose absence no fallback would hide.
 OTHERS = {
     '_BatchNorm',
+    '_exit',
     '_adaptive_avg_pool2d',
     '_is_mkldnn_bf16_supported',
     '_overloadpacket',

@@ -21,6 +21,7 @@ default_hooks = dict(
     exact_resume=dict(type='ExactResumeHook'),
     batch_norm=dict(type='BatchNormHook'),
     batch_loss=dict(type='BatchLossHook'),
+    finite=dict(type='FiniteHook'),
     fast_inference=dict(type='FastInferenceHook'),
 )
 vis_backends = [dict(type='LocalVisBackend')]

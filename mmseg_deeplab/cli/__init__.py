@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -52,8 +53,9 @@ def explain(main: Callable[[], None]) -> None:
     """Call `main`; a `UserError` ends the process with its message instead of a traceback."""
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit('interrupted')
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or 'interrupted', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         message = explanation(error)
         if message is None:

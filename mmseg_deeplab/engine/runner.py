@@ -6,7 +6,8 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +21,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..progress import progress
-from ..upstream import set_timestamp
+from ..upstream import has_loaded, set_timestamp
 from .describe import summarize
 from .hooks.progress import ProgressHook
+from .stopping import StopRequest, explained_workers, leave_if_asked, start_worker
 
 # Warnings of MMEngine about its own CheckpointHook, whatever the config.
 STALE_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
@@ -43,6 +45,11 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(STALE_WARNINGS)
 
 
+def _own_generator() -> AbstractContextManager[None]:
+    """What is drawn inside does not move on PyTorch's generators outside."""
+    return torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else [])
+
+
 @RUNNERS.register_module()
 class DeepLabRunner(Runner):
     """Runner whose console begins with a summary of the run.
@@ -58,6 +65,8 @@ class DeepLabRunner(Runner):
     hub, a visualizer and a log folder of their own. MMEngine finds these by names that end in the second of the start:
     a second run within that second would print and write into the first one's files.
     """
+
+    _stop: StopRequest | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the processes; on the CPU the process group is opened here, since MMEngine would ask for a GPU."""
@@ -95,7 +104,7 @@ class DeepLabRunner(Runner):
 
         Any of the default hooks is left out by None, which MMEngine takes for its own ones only.
         """
-        own = ('strict_load', 'exact_resume', 'batch_norm', 'batch_loss', 'fast_inference')
+        own = ('strict_load', 'exact_resume', 'batch_norm', 'batch_loss', 'finite', 'fast_inference')
         default_hooks = {k: v for k, v in (default_hooks or {}).items() if v is not None or k not in own}
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'The draw is False')
@@ -110,9 +119,11 @@ class DeepLabRunner(Runner):
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
-        """Build a data loader and open its dataset."""
+        """Build a data loader, whose processes leave signals to this one, and open its dataset."""
         with progress('opening the dataset'):
-            return Runner.build_dataloader(*args, **kwargs)
+            loader = Runner.build_dataloader(*args, **kwargs)
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+        return loader
 
     def load_or_resume(self) -> None:
         """Load the weights or the whole state that the config names, if any."""
@@ -120,18 +131,21 @@ class DeepLabRunner(Runner):
             super().load_or_resume()
 
     def train(self) -> nn.Module:
-        """Train."""
-        with closing(self._progress):
-            return super().train()
+        """Train; SIGTERM and a first Ctrl-C save and leave (`engine.stopping`)."""
+        with closing(self._progress), explained_workers(self), StopRequest() as self._stop:
+            try:
+                return super().train()
+            finally:
+                self._stop = None
 
     def val(self) -> dict:
-        """Validate."""
-        with closing(self._progress):
+        """Validate; a training that follows does not notice."""
+        with closing(self._progress), explained_workers(self), _own_generator():
             return super().val()
 
     def test(self) -> dict:
-        """Test."""
-        with closing(self._progress):
+        """Test; a training that follows does not notice."""
+        with closing(self._progress), explained_workers(self), _own_generator():
             return super().test()
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
@@ -140,8 +154,12 @@ class DeepLabRunner(Runner):
             self._unmute()
             self.logger.info(summarize(self))
         super().call_hook(fn_name, **kwargs)
+        if self._stop is not None and fn_name in ('after_train_iter', 'after_val_iter'):
+            leave_if_asked(self, self._stop, fn_name)
 
     def _init_model_weights(self) -> None:
+        if has_loaded(self):  # for a test before; MMEngine would initialise anew and not load again
+            return
         with self._muted(), progress('initialising the weights'):
             super()._init_model_weights()
 

@@ -26,11 +26,11 @@ def check_schedule(runner: Runner) -> None:
     if first == end:
         runner.logger.info(f'the checkpoint is of iteration {first}, the last one: the training is complete')
         return
-    now = sorted(itertools.chain(*runner.optim_wrapper.get_lr().values()))
-    rates = f'{now[0]:.3g}' if now[0] == now[-1] else f'{now[0]:.3g} to {now[-1]:.3g}'
     coming = coming_rates(runner)
     last = '' if coming is None else f' and {coming[-1]:.3g} at the end'
-    runner.logger.info(f'goes on after iteration {first} of {end}, learning rate {rates} as in the checkpoint{last}')
+    runner.logger.info(
+        f'goes on after iteration {first} of {end}, learning rate {rates_now(runner)} as in the checkpoint{last}'
+    )
     if coming is None:
         return
     learning = [first + number for number, rate in enumerate(coming) if rate > 0]
@@ -44,6 +44,14 @@ def check_schedule(runner: Runner) -> None:
             f'learning rate of 0, and nothing is learned from there on. To train longer, start from its weights '
             f'instead of --resume: --cfg-options load_from=CHECKPOINT'
         )
+
+
+def rates_now(runner: Runner) -> str:
+    """The smallest and the largest learning rate of the parameters."""
+    # MMEngine adds the rate that the config gives under names that end in base_lr.
+    groups = [rates for name, rates in runner.optim_wrapper.get_lr().items() if not name.endswith('base_lr')]
+    rates = sorted(set(itertools.chain(*groups)))
+    return ' to '.join(f'{rate:.3g}' for rate in rates[:: max(1, len(rates) - 1)])
 
 
 def coming_rates(runner: Runner) -> list[float] | None:

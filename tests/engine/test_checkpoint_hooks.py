@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import BaseTTAModel
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from tiny_training import Net, Points, tiny_runner
@@ -20,8 +22,10 @@ from torch import nn
 
 from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
 from mmseg_deeplab.checkpoints.save import save_file
-from mmseg_deeplab.engine.hooks.checkpoint import newest_checkpoint
+from mmseg_deeplab.engine.hooks.checkpoint import AtomicLocalBackend, newest_checkpoint
 from mmseg_deeplab.engine.hooks.strict_load import StrictLoadHook
+from mmseg_deeplab.engine.saving import checkpoint_bytes
+from mmseg_deeplab.errors import UserError, UserOSError
 
 # Saves some megabytes after every iteration until it is killed.
 ENDLESS = """
@@ -165,6 +169,211 @@ def test_kept_files_and_interval(tmp_path, monkeypatch):
     hook = next(h for h in by_epochs.hooks if isinstance(h, CheckpointHook))
     hook.before_train(by_epochs)
     assert hook.interval == 2 * 4  # 10 samples, 3 a batch
+
+
+def numbers(folder):
+    return sorted(int(m[1]) for name in files(folder) if (m := re.fullmatch(r'iter_(\d+)\.pth', name)))
+
+
+@pytest.mark.parametrize('best', [False, True])
+@pytest.mark.parametrize('accumulate, interval, saved', [(2, 5, [6, 10, 11]), (3, 2, [3, 6, 9, 11]), (4, 11, [11])])
+def test_a_checkpoint_waits_for_the_step_of_accumulated_gradients(accumulate, interval, saved, best, tmp_path):
+    """Also the latest that a new best one renews; the last of the training never waits, as MMEngine steps there."""
+    hook = dict(interval=interval, save_best='mIoU' if best else None)
+    runner = tiny_runner(tmp_path, 11, hook=hook, accumulate=accumulate)
+    if best:
+        runner.train_loop.run_iter = run_then(runner.train_loop, runner_hook(runner), range(11))
+    runner.train()
+    found = numbers(tmp_path)
+    assert found[-1] == 11 and set(found) >= set(saved) and all(n % accumulate == 0 for n in found[:-1])
+    assert best or found == saved
+    if best:  # weights alone, as they were validated
+        assert 'best_mIoU_iter_11.pth' in files(tmp_path)
+    for number in found:
+        assert load_file(tmp_path / f'iter_{number}.pth')['meta']['iter'] == number
+
+
+def runner_hook(runner):
+    return next(h for h in runner.hooks if isinstance(h, CheckpointHook))
+
+
+class ScaledWrapper(AmpOptimWrapper):
+    """MMEngine's mixed precision, which wants a GPU, with a scaler of the CPU."""
+
+    def __init__(self, **kwargs):
+        OptimWrapper.__init__(self, **kwargs)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=2.0**10, growth_interval=2)
+        self._scale_update_param = self.cast_dtype = None
+
+
+@pytest.mark.parametrize('amp', [False, True])
+def test_resuming_is_exact_with_accumulated_gradients(amp, tmp_path):
+    optim = dict(type=ScaledWrapper) if amp else {}
+
+    def train(folder, **kwargs):
+        torch.manual_seed(0)
+        model = Net()
+        tiny_runner(folder, 8, model=model, accumulate=2, hook=dict(interval=5), optim=dict(optim), **kwargs).train()
+        return model.state_dict(), load_file(folder / 'iter_8.pth')['optimizer']
+
+    straight, optimizer = train(tmp_path / 'straight')
+    assert numbers(tmp_path / 'straight') == [6, 8]
+    (tmp_path / 'resumed').mkdir()
+    shutil.copy(tmp_path / 'straight/iter_6.pth', tmp_path / 'resumed')
+    resumed, resumed_optimizer = train(tmp_path / 'resumed', resume=True)
+    for name, value in straight.items():
+        assert torch.equal(value, resumed[name]), name
+    for name, value in optimizer['state'][0].items():
+        assert torch.equal(value, resumed_optimizer['state'][0][name]), name
+    assert optimizer.get('loss_scaler') == resumed_optimizer.get('loss_scaler') and amp == ('loss_scaler' in optimizer)
+
+
+def test_an_early_end_saves_what_waited(tmp_path):
+    runner = tiny_runner(tmp_path, 8, accumulate=4, hook=dict(interval=5))
+    run_iter = runner.train_loop.run_iter
+
+    def run(batch):
+        run_iter(batch)
+        runner.train_loop.stop_training = runner.train_loop.iter == 6  # as EarlyStoppingHook does
+
+    runner.train_loop.run_iter = run
+    runner.train()
+    assert numbers(tmp_path) == [6]
+
+
+class Breaking(Net):
+    """Weights, statistics or nothing become infinite at an iteration, while the loss stays as it is."""
+
+    def __init__(self, part, at=4):
+        super().__init__()
+        self.part, self.at = part, at
+        self.spare = nn.Parameter(torch.zeros(3))
+        self.register_buffer('mask', torch.tensor([0.0, float('-inf')]))
+
+    def forward(self, inputs, index, mode='tensor'):
+        result = super().forward(inputs, index, mode)
+        if len(self.seen) == self.at:
+            value = {'spare': self.spare.data, 'running_var': self.norm.running_var.data, 'mask': self.mask}[self.part]
+            value[0] = float('nan' if self.part != 'running_var' else 'inf')
+        return result
+
+
+@pytest.mark.parametrize('part', ['spare', 'running_var', 'mask'])
+@pytest.mark.parametrize('best', [False, True])
+def test_weights_that_are_not_finite_are_never_saved(part, best, tmp_path):
+    """The loss does not show it. What was saved before stays, and is named."""
+    hook = dict(interval=2 if not best else 100, max_keep_ckpts=1, save_best='mIoU' if best else None)
+    runner = tiny_runner(tmp_path, 8, model=Breaking(part), hook=hook)
+    if best:
+        runner.train_loop.run_iter = run_then(runner.train_loop, runner_hook(runner), range(8))
+    with pytest.raises(UserError, match=rf'iteration 4: .*{part} .*NaN or infinity and are not saved.*optimizer\.lr'):
+        runner.train()
+    name = 'best_mIoU_iter_3.pth' if best else 'iter_2.pth'
+    assert [file for file in files(tmp_path) if file.endswith('.pth')] == [name]
+    state = load_file(tmp_path / name)['state_dict']
+    assert all(torch.isfinite(value).all() for key, value in state.items() if key != 'mask')
+    assert state['mask'].tolist() == [0.0, float('-inf')]
+
+
+def test_averaged_weights_that_are_not_finite_are_not_saved(tmp_path):
+    class Poison(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            ema = next(hook for hook in runner.hooks if isinstance(hook, EMAHook))
+            ema.ema_model.module.layer.weight.data[0, 0] = float('nan')
+
+    with pytest.raises(UserError, match='NaN or infinity'):
+        tiny_runner(tmp_path, 2, custom_hooks=[EMAHook(), Poison()]).train()
+    assert not numbers(tmp_path)
+
+
+def test_a_score_that_is_nan_is_no_best_and_said(tmp_path):
+    runner = tiny_runner(tmp_path, 3, hook=dict(interval=1, save_best='mIoU'))
+    messages = []
+    runner.logger.warning = messages.append
+    runner.train_loop.run_iter = run_then(runner.train_loop, runner_hook(runner), [float('nan'), 20, float('nan')])
+    runner.train()
+    assert [name for name in files(tmp_path) if 'best' in name] == ['best_mIoU_iter_2.pth']
+    assert sum('mIoU is nan after iteration' in message for message in messages) == 2
+
+
+def test_a_full_disk_names_checkpoint_and_the_last_good_one(tmp_path, monkeypatch):
+    runner = tiny_runner(tmp_path, 4, hook=dict(interval=1, max_keep_ckpts=1))
+    real = AtomicLocalBackend.put
+
+    def failing(self, obj, filepath):
+        if 'iter_3' in str(filepath):
+            raise OSError(28, 'No space left on device')
+        real(self, obj, filepath)
+
+    monkeypatch.setattr(AtomicLocalBackend, 'put', failing)
+    good = tmp_path / 'iter_2.pth'
+    with pytest.raises(UserOSError, match=rf'checkpoint 3 was not saved to .*No space left.*good checkpoint is {good}'):
+        runner.train()
+    assert load_file(good)['meta']['iter'] == 2
+
+
+@pytest.mark.parametrize('optimizer, tensors', [('SGD', 2), ('Adam', 3)])
+def test_room_for_a_checkpoint_is_asked_before_the_first_step(optimizer, tensors, tmp_path, monkeypatch):
+    """The estimate is what a checkpoint takes; with less room nothing is trained."""
+    settings = dict(type=optimizer, lr=0.1, **(dict(momentum=0.9) if optimizer == 'SGD' else {}))
+
+    def runner(folder):
+        return tiny_runner(tmp_path / folder, 1, model=Net(width=100_000), optim=dict(optimizer=settings))
+
+    estimate = []
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: estimate.append(path) or Usage(10**12))
+    asked = runner('a')
+    asked.train()
+    size = checkpoint_bytes(asked)
+    real = (tmp_path / 'a/iter_1.pth').stat().st_size
+    assert 0.98 * real < size <= real and size > tensors * 100_000 * 5 * 4
+    assert estimate
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: Usage(size - 1))
+    full = runner('b')
+    with pytest.raises(UserOSError, match=r'MiB free, but a checkpoint of this training takes about .*make room'):
+        full.train()
+    assert not full.model.seen
+
+
+class Usage:
+    def __init__(self, free):
+        self.free = free
+
+
+def test_another_training_in_the_same_work_dir_is_told_of(tmp_path, repo):
+    """A live one, by its process; not one that was killed, nor one that has ended."""
+    paths = [str(Path(__file__).parent), str(repo)]
+    code = ENDLESS.format(paths=paths, work_dir=str(tmp_path))
+
+    def warnings(resume):
+        runner = tiny_runner(tmp_path, 10**6 if resume else 1, model=Net(width=300_000), resume=resume)
+        messages = []
+        runner.logger.warning = messages.append
+        runner.train_loop.stop_training = True
+        runner.train()
+        return [message for message in messages if 'ANOTHER TRAINING RUNS' in message]
+
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        deadline = time.monotonic() + 300
+        while newest_number(tmp_path) < 1 and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        told = warnings(resume=True)
+        os.kill(run.pid, signal.SIGKILL)
+    assert len(told) == 1 and f'process {run.pid} on ' in told[0]
+    assert not warnings(resume=True) and not warnings(resume=True)
+
+
+def test_the_best_checkpoint_of_a_moved_work_dir_is_replaced_there(tmp_path):
+    def train(folder, max_iters, scores, **kwargs):
+        runner = tiny_runner(tmp_path / folder, max_iters, hook=dict(interval=1, save_best='mIoU'), **kwargs)
+        runner.train_loop.run_iter = run_then(runner.train_loop, runner_hook(runner), scores)
+        runner.train()
+
+    train('a', 2, [10, 5])
+    (tmp_path / 'a').rename(tmp_path / 'b')
+    train('b', 4, [20, 15], resume=True)
+    assert [name for name in files(tmp_path / 'b') if 'best' in name] == ['best_mIoU_iter_3.pth']
+    assert not (tmp_path / 'a').exists()
 
 
 def test_leftovers_are_removed_at_the_start(tmp_path):

@@ -65,9 +65,11 @@ def tiny_runner(
         work_dir=str(work_dir),
         train_dataloader=loader,
         train_cfg=kwargs.pop('train_cfg', None) or dict(by_epoch=False, max_iters=max_iters, val_interval=4),
-        optim_wrapper=dict(
-            optimizer=dict(type='SGD', lr=0.1, momentum=0.9), accumulative_counts=accumulate, **kwargs.pop('optim', {})
-        ),
+        optim_wrapper={
+            'optimizer': dict(type='SGD', lr=0.1, momentum=0.9),
+            'accumulative_counts': accumulate,
+            **kwargs.pop('optim', {}),
+        },
         param_scheduler=kwargs.pop(
             'schedule', dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=max(20, max_iters))
         ),

@@ -5,6 +5,7 @@ from .batch_norm import BatchNormHook
 from .checkpoint import CrashSafeCheckpointHook
 from .dense_crf import DenseCRFHook
 from .fast_inference import FastInferenceHook
+from .finite import FiniteHook
 from .panels import PanelHook
 from .progress import ProgressHook
 from .report import ReportHook
@@ -16,6 +17,7 @@ __all__ = [
     'CrashSafeCheckpointHook',
     'DenseCRFHook',
     'FastInferenceHook',
+    'FiniteHook',
     'PanelHook',
     'ProgressHook',
     'ReportHook',

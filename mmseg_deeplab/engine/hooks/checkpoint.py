@@ -1,6 +1,10 @@
 """Checkpoints that a crash cannot destroy."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -10,8 +14,10 @@ from mmseg.registry import HOOKS
 
 from ...checkpoints.save import atomic_write, remove_unfinished
 from ...checkpoints.work_dir import LAST, best_of, newest_checkpoint, number_in, unnoticed_best
-from ...errors import UserError, UserFileNotFoundError
+from ...errors import UserError, UserFileNotFoundError, UserOSError
 from ...upstream import built_loops, cancel_resume, checkpoint_of, default_greater_keys, resume_of, set_checkpoint
+from ..live_runs import LiveRun
+from ..saving import check_finite, check_space, checkpoint_bytes, go_on_from, is_between_steps
 from .dense_crf import DenseCRFHook
 
 OUTDATED = 'outdated_ckpts'
@@ -50,6 +56,11 @@ class CrashSafeCheckpointHook(CheckpointHook):
     beside and renamed; then `last_checkpoint` follows in the same way; then the outdated file goes. The best
     checkpoint likewise. Leftovers of interrupted writes are removed when the next training starts.
 
+    Where gradients are accumulated over several iterations, a checkpoint that falls between two steps waits for the
+    step, as the gradients would be lost to a resumed training. Weights that are not finite are never saved. Whether the
+    disk has room for a checkpoint is asked before the first step, and a second training in the same work dir is told of
+    the first.
+
     Resuming without a named file (`resume=True`) takes what `last_checkpoint` names or, where that is missing or
     damaged, the newest readable checkpoint of the work dir, and says so. Where there is none, it stops, because a
     training that silently starts anew is found out days later; `resume='auto'`, for jobs that a scheduler restarts
@@ -65,6 +76,9 @@ class CrashSafeCheckpointHook(CheckpointHook):
     def __init__(self, interval: int | None = None, by_epoch: bool = False, **kwargs):
         kwargs.setdefault('greater_keys', [*default_greater_keys(), 'IoU'])  # FWIoU
         super().__init__(interval=interval, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)
+        self._began = False
+        self._waits = False  # a checkpoint, for the optimizer's next step
+        self._live: LiveRun | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Choose the checkpoint to resume from.
@@ -94,10 +108,11 @@ class CrashSafeCheckpointHook(CheckpointHook):
             )
 
     def before_train(self, runner: Runner) -> None:
-        """Settle the interval and remove unfinished files of an earlier run.
+        """Settle the interval, look at disk and work dir, and remove unfinished files of an earlier run.
 
         Raises:
-            ValueError: If the validation gives no score of the name in `save_best`.
+            UserError: If the validation gives no score of the name in `save_best`.
+            UserOSError: If the disk has no room for a checkpoint.
         """
         self._check_save_best(runner)
         if self.interval is None:
@@ -106,8 +121,18 @@ class CrashSafeCheckpointHook(CheckpointHook):
             if isinstance(runner.train_loop, EpochBasedTrainLoop) and runner.val_loop is not None and not self.by_epoch:
                 self.interval *= len(runner.train_dataloader)  # that loop validates by epochs
         super().before_train(runner)
+        self._follow_move(runner)
         self._tidy(runner)
+        self._began, self._waits = True, False
         if is_main_process():
+            self._live = LiveRun(runner.log_dir)
+            for other in self._live.others():
+                runner.logger.warning(
+                    f'ANOTHER TRAINING RUNS in {runner.work_dir} ({other}). Its files are left alone, but the two '
+                    f"overwrite each other's checkpoints: give each a --work-dir of its own"
+                )
+            to_come = self.max_keep_ckpts + 1 - len(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else math.nan
+            check_space(runner, self.out_dir, checkpoint_bytes(runner, self.save_optimizer), to_come)
             for folder in {runner.work_dir, self.out_dir}:
                 for path in remove_unfinished(folder):
                     runner.logger.info(f'Removed {path}, left by an interrupted write')
@@ -147,6 +172,43 @@ class CrashSafeCheckpointHook(CheckpointHook):
         match = number_in(self.filename_tmpl).search(path.name)
         return int(match[1]) if match and match.end() == len(path.name) else -1
 
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Save a checkpoint that is due, or waits for this step."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._waits and not is_between_steps(runner.optim_wrapper):
+            self._save_now(runner, runner.iter + 1, dict(epoch=runner.epoch, iter=runner.iter + 1))
+
+    def after_train(self, runner: Runner) -> None:
+        """Save what waits for a step that an early end does not take."""
+        if self._waits:
+            self._save_now(runner, runner.iter, dict(epoch=runner.epoch, iter=runner.iter))
+        super().after_train(runner)
+        if self._live is not None:
+            self._live.end()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse weights that are not finite."""
+        check_finite(runner, checkpoint)
+
+    def save_at(self, runner: Runner, step: int) -> None:
+        """Save the checkpoint of an iteration that has just been done, if it is not there."""
+        path = Path(self.out_dir, self.filename_tmpl.format(step))
+        if str(path) != self.last_ckpt or not path.is_file():
+            self._save_now(runner, step, dict(epoch=runner.epoch, iter=step))
+
+    def _follow_move(self, runner: Runner) -> None:
+        """Know the best checkpoint of a work dir that was moved by its place there."""
+        for key in [key for key in runner.message_hub.runtime_info if key.startswith('best_ckpt')]:
+            here = Path(self.out_dir, Path(runner.message_hub.get_info(key)).name)
+            if here.is_file():
+                runner.message_hub.update_info(key, str(here))
+                if key == 'best_ckpt':
+                    self.best_ckpt_path = str(here)
+                elif self.save_best is not None and len(self.key_indicators) > 1:
+                    self.best_ckpt_path_dict[key.removeprefix('best_ckpt_')] = str(here)
+
     def _check_save_best(self, runner: Runner) -> None:
         metrics = runner.val_loop.evaluator.metrics if isinstance(runner.val_loop, ValLoop) else []
         if not metrics or not all(hasattr(metric, 'score_names') for metric in metrics):
@@ -166,6 +228,15 @@ class CrashSafeCheckpointHook(CheckpointHook):
                 )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        # One of epochs can't wait: it would be of another epoch.
+        self._waits = not self.by_epoch and is_between_steps(runner.optim_wrapper)
+        if self._waits:
+            runner.logger.info(f'the checkpoint of iteration {step} waits for the step of the accumulated gradients')
+        else:
+            self._save_now(runner, step, meta)
+
+    def _save_now(self, runner: Runner, step: int, meta: dict) -> None:
+        self._waits = False
         outdated = None
         if self.max_keep_ckpts > 0 and not (self.keep_ckpt_ids and self.keep_ckpt_ids[-1] == step):
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -179,19 +250,21 @@ class CrashSafeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
+        with _told(runner, step, self.out_dir):
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+            if is_main_process():
+                with atomic_write(Path(runner.work_dir, LAST)) as file:
+                    file.write(self.last_ckpt.encode())
         if is_main_process():
-            with atomic_write(Path(runner.work_dir, LAST)) as file:
-                file.write(self.last_ckpt.encode())
             if outdated is not None:
                 outdated.unlink(missing_ok=True)
             best = {str(path) for key, path in runner.message_hub.runtime_info.items() if key.startswith('best_ckpt')}
@@ -200,12 +273,37 @@ class CrashSafeCheckpointHook(CheckpointHook):
                 self._ahead.discard(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best or not self._began:  # a validation alone has nothing to save
+            return
+        for name in self.save_best:
+            if name != 'auto' and name not in metrics:
+                raise UserError(
+                    f'default_hooks.checkpoint.save_best={name!r}: the validation gave {", ".join(metrics)}; choose one'
+                )
+            if name in metrics and math.isnan(metrics[name]):
+                runner.logger.warning(f'{name} is nan after iteration {runner.iter}: it is not taken for the best')
         backend, self.file_backend = self.file_backend, _RemoveLater()
         try:
-            super()._save_best_checkpoint(runner, metrics)
+            with _told(runner, runner.iter, self.out_dir):
+                super()._save_best_checkpoint(runner, metrics)
             kept = {getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()}
             for path in set(self.file_backend.outdated) - kept:
                 if Path(path).parent == Path(self.out_dir):  # not what was resumed from another folder
                     backend.remove(path)
         finally:
             self.file_backend = backend
+
+
+class _NotSaved(UserOSError):
+    pass
+
+
+@contextmanager
+def _told(runner: Runner, step: int, folder: str) -> Iterator[None]:
+    """Add to a disk's error which checkpoint is missing and what there is to go on from."""
+    try:
+        yield
+    except _NotSaved:
+        raise
+    except OSError as error:
+        raise _NotSaved(f'checkpoint {step} was not saved to {folder}: {error}; {go_on_from(runner)}') from error
