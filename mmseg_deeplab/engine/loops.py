@@ -24,7 +24,7 @@ from ..crf import CRFPool, DenseCRF
 from ..crf.pool import allowed_cpus
 from ..errors import UserError
 from ..inference.fast import fast_copy
-from ..inference.refine import crf_input, keep_logits, make_crf, set_refined
+from ..inference.refine import crf_input, keep_logits, make_crf, original_pixels, set_refined
 from ..upstream import built_loops, set_loop
 
 WAITING_BYTES = 128 * 2**20
@@ -77,14 +77,25 @@ class _RefiningLoop(BaseLoop):
         self._waiting: deque[_Waiting] = deque()
 
     def run(self) -> dict:
-        """Evaluate; the metrics are returned."""
+        """Evaluate; the metrics are returned.
+
+        Raises:
+            UserError: If there is no image.
+        """
+        if len(self.dataloader) == 0:
+            raise UserError(f'{self.stage}_dataloader has no image, so there is nothing to evaluate')
         with ExitStack() as stack:
             stack.callback(self._forget)
             if self.crf is not None:
                 stack.enter_context(keep_logits(self.runner.model))
                 workers = self._workers()
                 self._pool = stack.enter_context(CRFPool(self.crf, workers)) if workers else None
-            return super().run()
+            metrics = super().run()
+            if self._waiting:  # their scores are missing
+                raise RuntimeError(
+                    f'{self.stage}_dataloader gave fewer batches than its length, {len(self.dataloader)}'
+                )
+            return metrics
 
     def _forget(self) -> None:
         self._network = self._pool = None
@@ -106,6 +117,9 @@ class _RefiningLoop(BaseLoop):
             idx: Number of the batch.
             data_batch: From the loader.
         """
+        if self.crf is None and not self.fast:
+            super().run_iter(idx, data_batch)
+            return
         self.runner.call_hook(f'before_{self.stage}_iter', batch_idx=idx, data_batch=data_batch)
         if self._network is None:
             self._network = fast_copy(self.runner.model) if self.fast else self.runner.model
@@ -120,11 +134,12 @@ class _RefiningLoop(BaseLoop):
             self._refine_first()
 
     def _submit(self, idx: int, batch: Any, samples: list[SegDataSample]) -> _Waiting:
-        inputs = [crf_input(self._network, sample) for sample in samples]
+        pixels = original_pixels(self._network, batch, samples)
+        inputs = [crf_input(self._network, *each) for each in zip(samples, pixels, strict=True)]
         if self._pool is None:
             images, logits = map(list, zip(*inputs, strict=True))
             return _Waiting(idx, batch, samples, lambda: self.crf(images, logits), 0, 0)
-        names = [sample.img_path for sample in samples]
+        names = [sample.get('img_path') for sample in samples]
         futures = [self._pool.submit(*each, name) for each, name in zip(inputs, names, strict=True)]
         size = sum(logits.nbytes for _, logits in inputs)
         return _Waiting(idx, batch, samples, lambda: [f.result() for f in futures], len(samples), size)

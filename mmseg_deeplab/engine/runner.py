@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed
 from mmengine.dist import is_distributed
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
@@ -67,6 +68,7 @@ class DeepLabRunner(Runner):
     """
 
     _stop: StopRequest | None = None
+    _evaluates = False
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the processes; on the CPU the process group is opened here, since MMEngine would ask for a GPU."""
@@ -134,18 +136,19 @@ class DeepLabRunner(Runner):
         """Train; SIGTERM and a first Ctrl-C save and leave (`engine.stopping`)."""
         with closing(self._progress), explained_workers(self), StopRequest() as self._stop:
             try:
-                return super().train()
+                with self._own_weights():
+                    return super().train()
             finally:
                 self._stop = None
 
     def val(self) -> dict:
         """Validate; a training that follows does not notice."""
-        with closing(self._progress), explained_workers(self), _own_generator():
+        with closing(self._progress), explained_workers(self), _own_generator(), self._own_weights():
             return super().val()
 
     def test(self) -> dict:
         """Test; a training that follows does not notice."""
-        with closing(self._progress), explained_workers(self), _own_generator():
+        with closing(self._progress), explained_workers(self), _own_generator(), self._own_weights():
             return super().test()
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
@@ -153,9 +156,28 @@ class DeepLabRunner(Runner):
         if fn_name == 'before_run':
             self._unmute()
             self.logger.info(summarize(self))
+        if fn_name in ('after_val_epoch', 'after_test_epoch'):
+            self._evaluates = False
         super().call_hook(fn_name, **kwargs)
+        if fn_name in ('before_val_epoch', 'before_test_epoch'):
+            self._evaluates = True
         if self._stop is not None and fn_name in ('after_train_iter', 'after_val_iter'):
-            leave_if_asked(self, self._stop, fn_name)
+            leave_if_asked(self, self._stop, fn_name, self._put_weights_back)
+
+    def _put_weights_back(self) -> None:
+        """End an evaluation early: EMAHook has put averages in the place of the weights that are trained."""
+        if self._evaluates:
+            self._evaluates = False
+            for hook in self.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(self)
+
+    @contextmanager
+    def _own_weights(self) -> Generator[None]:
+        try:
+            yield
+        finally:
+            self._put_weights_back()
 
     def _init_model_weights(self) -> None:
         if has_loaded(self):  # for a test before; MMEngine would initialise anew and not load again

@@ -31,21 +31,17 @@ def go_on_from(runner: Runner) -> str:
 
 
 def check_finite(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
-    """Refuse to save a training whose weights are broken.
-
-    Infinity in a buffer may be meant, as in the masks of attention, but not in the statistics of batch norm.
+    """Refuse to save a training whose weights are broken, which `checkpoints.load_file` would refuse to read.
 
     Raises:
         UserError: If weights, their average, or the optimizer's state hold NaN or infinity, naming the first.
     """
     parts = {key: checkpoint[key] for key in ('state_dict', 'ema_state_dict', 'optimizer') if key in checkpoint}
-    buffers = {name for name, _ in unwrap(runner.model).named_buffers()}
-    bad = []
-    for name, value in _tensors(parts):
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            mask = any(name.endswith(f'.{buffer}') and 'running_' not in buffer for buffer in buffers)
-            if not mask or torch.isnan(value).any():
-                bad.append(name.removeprefix('state_dict.'))
+    bad = [
+        name.removeprefix('state_dict.')
+        for name, value in _tensors(parts)
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    ]
     if bad:
         more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
         raise UserError(

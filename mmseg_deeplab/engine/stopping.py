@@ -13,7 +13,6 @@ import torch
 import torch.distributed
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
-from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..errors import UserError
@@ -63,7 +62,7 @@ class StopRequest:
         return signal.Signals(number) if number else None
 
 
-def leave_if_asked(runner: Runner, request: StopRequest, point: str) -> None:
+def leave_if_asked(runner: Runner, request: StopRequest, point: str, prepare: Callable[[], None]) -> None:
     """Save and leave, if the steps that are done can be resumed from and a signal has asked for it.
 
     Args:
@@ -71,6 +70,7 @@ def leave_if_asked(runner: Runner, request: StopRequest, point: str) -> None:
         request: Takes the signals.
         point: The hook point that is done: 'after_train_iter', or 'after_val_iter', where the processes of a
             distributed run are not asked, as they may have validated different numbers of batches.
+        prepare: Called before the weights are saved.
 
     Raises:
         SystemExit: With status `REQUEUE`, after SIGTERM.
@@ -88,10 +88,7 @@ def leave_if_asked(runner: Runner, request: StopRequest, point: str) -> None:
     if not validating:
         count_iteration(runner.train_loop)
     done = runner.iter
-    if validating:
-        for hook in runner.hooks:
-            if isinstance(hook, EMAHook):
-                hook.after_val_epoch(runner)  # puts the weights back that are trained
+    prepare()
     saver = next((hook for hook in runner.hooks if isinstance(hook, CrashSafeCheckpointHook)), None)
     if saver is not None and not by_epoch:
         saver.save_at(runner, done)

@@ -1,7 +1,7 @@
 """The dense CRF on what any MMSegmentation segmentor predicts."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,7 @@ def attach(model: Any, crf: DenseCRF) -> Callable[[], None]:
     def test_step(batch: dict) -> list[SegDataSample]:
         with keep_logits(model):
             samples = network(batch)
-        # The views of a test-time augmentation are no original images.
-        inputs = [None] * len(samples) if isinstance(model, BaseTTAModel) else batch['inputs']
-        for sample, pixels in zip(samples, inputs, strict=True):
+        for sample, pixels in zip(samples, original_pixels(model, batch, samples), strict=True):
             refine(model, sample, crf, pixels)
         return samples
 
@@ -101,6 +99,12 @@ def keep_logits(model: nn.Module) -> AbstractContextManager[None]:
         )
     # MMSegmentation's own segmentors always keep them.
     return keeping_logits('full') if isinstance(unwrap(model), DeepLab) else nullcontext()
+
+
+def original_pixels(model: nn.Module, batch: dict, samples: Sequence[SegDataSample]) -> Sequence[Tensor | None]:
+    """The pictures of a batch as the model gets them; none for the views of a test-time augmentation."""
+    outer = model.module if is_model_wrapper(model) else model
+    return [None] * len(samples) if isinstance(outer, BaseTTAModel) else batch['inputs']
 
 
 def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = None) -> tuple[np.ndarray, Tensor]:

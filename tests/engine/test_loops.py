@@ -23,6 +23,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.models.segmentors import EncoderDecoder, SegTTAModel
 from mmseg.registry import MODELS
 from PIL import Image
+from pretended_gpu import gpu
 from torch import nn
 
 from mmseg_deeplab.cli.configure import load_test_config
@@ -123,6 +124,19 @@ class Recorder(BaseMetric):
     def compute_metrics(self, results):
         self.seen = results
         return dict(images=len(results), hit=float(sum((m['pred_sem_seg'] == 1).sum() for _, m in results)))
+
+
+class Labels(BaseMetric):
+    """The label maps alone, of whatever samples."""
+
+    default_prefix = ''
+
+    def process(self, data_batch, data_samples):
+        self.results += [sample['pred_sem_seg']['data'] for sample in data_samples]
+
+    def compute_metrics(self, results):
+        self.seen = results
+        return dict(images=len(results))
 
 
 class Watcher(Hook):
@@ -547,6 +561,96 @@ def test_averaged_weights_are_what_is_folded(folder, tmp_path):
         ema.before_run = lambda runner: None
         runner.test()
         assert torch.cat([label.flatten() for label in seen.labels]).unique().tolist() == [1]
+
+
+class Autocast(DeepLab):
+    """A network of its own type, whose method is watched."""
+
+    def _forward(self, inputs, data_samples=None):
+        logits = super()._forward(inputs, data_samples)
+        TYPES.append(logits.dtype)
+        return logits
+
+
+TYPES = []
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(crf=dict(iterations=1), workers=0), dict(crf=dict(iterations=1), workers=1), dict(fast=True), {}]
+)
+def test_fp16_reaches_the_network_whatever_the_loop_adds(folder, tmp_path, settings):
+    """bfloat16 on the CPU; the CRF itself takes its logits as float32."""
+    for fp16 in (True, False):
+        runner = make_runner(make_model(Autocast), make_dataset(folder), tmp_path, [])
+        loop = loops.RefiningTestLoop(runner, runner._test_dataloader, [Labels()], fp16=fp16, **settings)
+        TYPES.clear()
+        runner.call_hook('before_run')
+        assert loop.run() == dict(images=5)
+        assert set(TYPES) == {torch.bfloat16 if fp16 else torch.float32}
+
+
+def test_a_crf_on_the_gpu_begins_no_workers(folder, tmp_path, monkeypatch):
+    """Processes that refine on the CPU would only take time to begin; whole batches are refined where they are."""
+    monkeypatch.setattr(loops, 'CRFPool', lambda *args: pytest.fail('a pool was begun'))
+    batches = []
+    for backend in ('torch', 'auto'):
+        runner = make_runner(make_model(), make_dataset(folder), tmp_path, [], batch_size=2)
+        crf = dict(backend=backend, iterations=1)
+        loop = loops.RefiningTestLoop(runner, runner._test_dataloader, [Recorder()], crf=crf, workers=3)
+        with gpu():
+            runner.model = runner.model.to('cuda')
+            monkeypatch.setattr(StockLoop, 'run', lambda self: batches.append(self._pool))
+            loop.run()
+    assert batches == [None, None]
+
+
+def test_samples_without_a_file_are_refined_with_the_pictures_of_the_batch(folder, tmp_path):
+    class Anonymous(BaseSegDataset):
+        def __getitem__(self, index):
+            data = super().__getitem__(index)
+            del data['data_samples'].img_path
+            return data
+
+    known, model = make_dataset(folder), make_model()
+    logits = network_logits(model, known)
+    dataset = make_dataset(folder)
+    dataset.__class__ = Anonymous
+    for workers in (0, 1):
+        runner = make_runner(model, dataset, tmp_path, [DenseCRFHook(workers=workers, **VALUES)])
+        runner._test_evaluator[:] = [Labels()]
+        runner.test()
+        for label, (path, scores) in zip(runner.test_loop.evaluator.metrics[0].seen, logits.items(), strict=True):
+            np.testing.assert_array_equal(label[0], reference(path, scores))
+
+
+def test_an_empty_loader_is_named(folder, tmp_path):
+    dataset = make_dataset(folder)
+    dataset.data_list, dataset.serialize_data = [], False
+    dataset.__class__ = type('Empty', (BaseSegDataset,), dict(__len__=lambda self: 0))
+    for stage in ('val', 'test'):
+        runner = make_runner(make_model(), dataset, tmp_path, [DenseCRFHook(workers=0)])
+        with pytest.raises(ValueError, match=f'{stage}_dataloader has no image'):
+            getattr(runner, stage)()
+
+
+def test_averages_go_back_where_a_test_is_interrupted(folder, tmp_path):
+    """EMAHook would leave them in the model, and the next test would exchange them once more."""
+    model, dataset, ema = make_model(DeepLab), make_dataset(folder), EMAHook()
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    stop = Stop()
+    runner = make_runner(model, dataset, tmp_path, [ema, stop], kind=DeepLabRunner)
+    runner._test_evaluator[:] = [Labels()]
+    runner.call_hook('before_run')
+    for value in ema.ema_model.module.parameters():
+        value.data.add_(1)
+    ema.before_run = lambda runner: None
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            runner.test()
+        assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
+    runner.hooks.remove(stop)
+    runner.test()
+    assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
 
 
 def test_a_segmentor_without_logits_is_named(folder, tmp_path):

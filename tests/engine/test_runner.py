@@ -30,6 +30,16 @@ def test_cpu_mixed_precision_computes_in_bfloat16_and_keeps_float32_weights():
     assert layer.weight.dtype == torch.float32 and not torch.equal(layer.weight, before)
 
 
+@pytest.mark.parametrize('pays', [True, False])
+def test_mixed_precision_is_said_not_to_pay_where_the_processor_has_no_units_for_it(pays, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmseg_deeplab.engine.amp.bf16_pays', lambda: pays)
+    monkeypatch.setattr('mmseg_deeplab.engine.amp.print_log', lambda text, **where: said.append((text, where['level'])))
+    CPUAmpOptimWrapper(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1))
+    assert len(said) == (not pays)
+    assert pays or ('leave --amp out' in said[0][0] and said[0][1] == logging.WARNING)
+
+
 def test_the_console_shows_warnings_before_the_summary_and_everything_after(tmp_path, capsys):
     class Model(nn.Module):
         def __init__(self):
