@@ -3,7 +3,8 @@
 Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011.
 """
 
+from .autograd import DenseCRFLayer
 from .dense_crf import DenseCRF
 from .pool import CRFPool
 
-__all__ = ['CRFPool', 'DenseCRF']
+__all__ = ['CRFPool', 'DenseCRF', 'DenseCRFLayer']

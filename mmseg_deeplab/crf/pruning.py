@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 
@@ -14,38 +15,53 @@ from .kernels import Kernel
 
 
 class Pruned:
-    """The mean-field problem without the classes whose probability stays at or below `threshold` on every pixel.
+    """The mean-field problem without the classes that are unlikely together on every pixel.
+
+    Classes are dropped, the one with the lowest peak first, as long as the sum of their probabilities stays at or below
+    `threshold` on every pixel. It is the sum that bounds what is neglected: of 150 classes a hundred that stay below
+    0.01 each may reach 0.07 together.
 
     Args:
-        unary: (C, N) energies. Class c is kept where exp(-unary[c]) exceeds `threshold` on any pixel.
+        unary: (C, N) energies.
+        kernels: their compatibilities are numbers >= 0 or vectors <= 0 (see `allows`). A class whose compatibility is
+            zero in all of them, such as an earlier pseudo-class, costs nothing to drop.
         threshold: None keeps every class.
-        kernels: their compatibilities are numbers >= 0 or vectors <= 0 (see `check`).
+        q: (C, N) probabilities to go by. By default those of `unary`, less what every class has everywhere (the clip)
+            up to a hundredth of the threshold.
 
     Attributes:
         unary: (K + 1, N) energies of the K kept classes and, last, of the union of the others.
         kernels: the kernels with compatibility zero for that last row.
     """
 
-    def __init__(self, unary: Tensor, kernels: list[Kernel], threshold: float | None):
-        self.unary, self.kernels, self._share = unary, kernels, None
+    def __init__(self, unary: Tensor, kernels: Sequence[Kernel], threshold: float | None, q: Tensor | None = None):
+        self.unary, self.kernels = unary, list(kernels)
+        self._keep = self._share = None
         if threshold is None:
             return
-        keep = self._keep = unary.amin(1) < -np.log(threshold)
+        if q is None:
+            q = unary.neg().exp_()
+            q -= q.min().clamp(max=threshold / 100)
+        costs = np.stack([_costs(kernel.compat, len(unary)) for kernel in kernels]) if kernels else np.zeros((1, 1))
+        keep = ~_unlikely(q, threshold, (costs == 0).all(0))
         if keep.sum() < len(unary) - 1:  # else there is nothing to merge
-            rest = unary[~keep]
+            self._keep = torch.from_numpy(keep).to(unary.device)
+            rest = unary[~self._keep]
             together = -torch.logsumexp(-rest, 0, keepdim=True)
             self._share = (together - rest).exp_()  # of each class in the pseudo-class; no message ever changes it
-            self.unary = torch.cat([unary[keep], together])
-            self.kernels = [replace(kernel, compat=self._compat(kernel.compat)) for kernel in kernels]
+            self.unary = torch.cat([unary[self._keep], together])
+            self.kernels = [
+                replace(kernel, compat=np.append(row[keep], 0).astype(np.float32))
+                for kernel, row in zip(kernels, costs, strict=True)
+            ]
 
-    def _compat(self, compat: float | np.ndarray) -> np.ndarray:
-        keep = self._keep.cpu().numpy()
-        vector = np.broadcast_to(-compat if isinstance(compat, float) else compat, keep.shape)[keep]
-        return np.append(vector, 0).astype(np.float32)
+    def merge(self, q: Tensor) -> Tensor:
+        """Probabilities of the kept classes and the pseudo-class (K + 1, N) from those of all classes (C, N)."""
+        return q if self._keep is None else torch.cat([q[self._keep], q[~self._keep].sum(0, keepdim=True)])
 
     def restore(self, q: Tensor) -> Tensor:
         """Probabilities of all classes (C, N) from those of the kept classes and the pseudo-class (K + 1, N)."""
-        if self._share is None:
+        if self._keep is None:
             return q
         full = q.new_empty(len(self._keep), q.shape[1])
         full[self._keep] = q[:-1]
@@ -53,14 +69,40 @@ class Pruned:
         return full
 
 
-def check(threshold: float, kernels: list[Kernel]) -> None:
-    """Raises ValueError where pruning has no bound: outside (0, 1), or with classes that repel themselves."""
+def allows(kernels: Sequence[Kernel]) -> bool:
+    """Whether pruning has a bound: no class that repels itself or acts on another one but through the softmax."""
+    return all(
+        kernel.compat >= 0 if isinstance(kernel.compat, float) else kernel.compat.ndim == 1 and kernel.compat.max() <= 0
+        for kernel in kernels
+    )
+
+
+def check(threshold: float, kernels: Sequence[Kernel]) -> None:
+    """Raises UserError where pruning has no bound: outside (0, 1), or with classes that repel themselves."""
     if not isinstance(threshold, Real) or not 0 < threshold < 1:
         raise UserError(f'prune={threshold!r}: expected None or a probability between 0 and 1, such as 0.01')
     for kernel in kernels:
-        compat = kernel.compat
-        if compat < 0 if isinstance(compat, float) else compat.ndim == 2 or (compat > 0).any():
+        if not allows([kernel]):
             raise UserError(
                 f'prune={threshold} needs {kernel.name}_w to be a number >= 0 or a vector of numbers <= 0; '
-                f'got {compat!r}. Use prune=None'
+                f'got {kernel.compat!r}. Use prune=None'
             )
+
+
+def _costs(compat: float | np.ndarray, classes: int) -> np.ndarray:
+    return np.broadcast_to(-compat if isinstance(compat, float) else compat, classes)
+
+
+def _unlikely(q: Tensor, threshold: float, silent: np.ndarray) -> np.ndarray:
+    """Which classes (C,) to drop; those that are `silent` are dropped and do not count."""
+    peaks = q.amax(1).cpu().numpy()
+    drop = np.broadcast_to(silent, peaks.shape).copy()
+    candidates = [c for c in np.argsort(peaks, kind='stable') if peaks[c] <= threshold and not drop[c]]
+    if candidates:
+        total, sums = torch.zeros_like(q[0]), []
+        for c in candidates:
+            total += q[c]
+            sums.append(total.amax())
+        fit = int((torch.stack(sums) <= threshold).sum())  # the sums grow
+        drop[candidates[:fit]] = True
+    return drop

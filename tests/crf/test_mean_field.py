@@ -1,11 +1,16 @@
 """The mean field around an exact filter against a float64 one written from the equations; and the lattice filter."""
 
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
 from crf_helpers import make_image, make_probabilities
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmseg_deeplab.crf import lattice, mean_field
+from mmseg_deeplab.crf import DenseCRF, DenseCRFLayer, autograd, lattice, mean_field, pruning
 from mmseg_deeplab.crf.mean_field import Pairwise, iterate, normalized
 
 HEIGHT, WIDTH, CLASSES = 9, 12, 5
@@ -26,11 +31,11 @@ class ExactFilter:
         return ExactFilter(after[:, None] * self.matrix * before)
 
 
-def features(xy_std: float, rgb_std: float | None, height=HEIGHT, width=WIDTH) -> np.ndarray:
+def features(xy_std: float, rgb_std: float | None, height=HEIGHT, width=WIDTH, seed=0) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     columns = [x.ravel() / xy_std, y.ravel() / xy_std]
     if rgb_std is not None:
-        columns += list(make_image(height, width).reshape(-1, 3).T / rgb_std)
+        columns += list(make_image(height, width, seed).reshape(-1, 3).T / rgb_std)
     return np.stack(columns, 1)
 
 
@@ -132,6 +137,91 @@ def test_lattices_of_a_batch_do_not_see_each_other():
     assert torch.equal(both(torch.cat([a, b])), torch.cat([one(a), two(b)]))
 
 
+@pytest.mark.parametrize('std', [(5, 30), (3, None)])
+def test_images_built_at_once_equal_those_built_alone(std):
+    """Bit for bit, each with the points of its own filled up block of four."""
+    images = [torch.from_numpy(features(*std, *size).T).float() for size in ((11, 13), (1, 1), (8, 6), (5, 7))]
+    images[0] += 2  # the ranges of the keys differ
+    both, alone = lattice.build(*images), lattice.concatenate([lattice.build(image) for image in images])
+    for ours, theirs in zip(
+        [both.splat, *both.blurs, both.slice], [alone.splat, *alone.blurs, alone.slice], strict=True
+    ):
+        for name in ('offsets', 'columns', 'weights'):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name))
+
+
 def test_too_many_cells_are_refused():
+    wide = torch.tensor([[0, 3e4]] * 5)
     with pytest.raises(ValueError, match='64 bits'):
-        lattice.build(torch.tensor([[0, 3e4]] * 5))
+        lattice.build(wide)
+    with pytest.raises(ValueError, match='64 bits'):
+        lattice.build(wide, wide)
+
+
+def test_a_batch_of_too_many_cells_is_built_in_parts():
+    one = torch.tensor([[0, 5e3, 1]] * 5)
+    batch, alone = lattice.build(*[one] * 7), lattice.build(one)
+    values = torch.rand(3, 2)
+    assert torch.equal(batch(values.repeat(7, 1)), alone(values).repeat(7, 1))
+
+
+class Operations(TorchDispatchMode):
+    """Names of all operations that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names[func.__name__.split('.')[0]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+ADDS_IN_NO_ORDER = ('index_add', 'scatter_add', 'scatter_reduce', 'bincount', 'histc', 'embedding_dense_backward')
+
+
+def run_everything(images: int) -> Operations:
+    """Lattice, inference, adaptive classes and the layer's gradient for a batch as on a GPU; what ran."""
+    pictures = [torch.from_numpy(make_image(12, 13, seed)) for seed in range(images)]
+    logits = [torch.from_numpy(make_probabilities(12, 12, 13, seed)).log() for seed in range(images)]
+    crf = DenseCRF(iterations=4)
+    mean_field._gaussian(12, 13, 1.0, 'symmetric', torch.device('cpu'))
+    with Operations() as operations, mock.patch.object(mean_field, 'batches', return_value=[slice(0, images)]):
+        unaries = [scores.flatten(1).neg() for scores in logits]
+        list(mean_field.mean_field(pictures, unaries, [crf.kernels] * images, 4, 'symmetric', 1e-3))
+        refined = DenseCRFLayer(iterations=3)(torch.stack(pictures), torch.stack(logits).requires_grad_())
+        refined.square().sum().backward()
+    return operations
+
+
+def test_nothing_adds_in_an_order_that_may_change():
+    """So that a GPU gives the same answer each time: neither in the source nor among the operations that run."""
+    ran = run_everything(3).names
+    assert ran['_embedding_bag'] + ran['_embedding_bag_forward_only'] > 100
+    assert not [name for name in ran if any(word in name for word in ADDS_IN_NO_ORDER)]
+    for module in (lattice, mean_field, pruning, autograd):
+        text = Path(module.__file__).read_text()
+        assert not [word for word in (*ADDS_IN_NO_ORDER, 'accumulate=True', 'atomic_') if word in text], module
+
+
+def test_a_batch_waits_for_the_gpu_as_often_as_one_image():
+    """Each of these makes the CPU wait for what a GPU has queued."""
+    waits = ('nonzero', '_local_scalar_dense', 'masked_select')
+    features_of = [torch.from_numpy(features(5, 30, 9, 10, seed).T).float() for seed in range(6)]
+    counts = []
+    for images in (1, 6):
+        with Operations() as operations:
+            lattice.build(*features_of[:images])
+        counts.append(sum(operations.names[name] for name in waits))
+    assert counts[0] == counts[1] <= 5 + 3
+
+
+def test_batches_stay_within_the_memory():
+    sizes = [500 * 375] * 20
+    parts = mean_field.batches(sizes, 21, True)
+    assert [sum((sizes[part] for part in parts), [])] == [sizes]
+    assert max(part.stop - part.start for part in parts) >= 8  # what a GPU is to be filled with
+    assert len(mean_field.batches(sizes, 150, True)) > len(parts)
+    assert mean_field.batches([10**9, 10**9], 150, True) == [slice(0, 1), slice(1, 2)]
+    assert mean_field.batches([1, 2], 21, False) == [slice(0, 1), slice(1, 2)]
+    assert mean_field.batches([], 21, True) == []
