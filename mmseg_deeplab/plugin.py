@@ -13,6 +13,12 @@ except ImportError as error:
     raise UserImportError(str(error)) from None
 import_stack()
 
+from mmseg.registry import MODELS  # noqa: E402
+
 from . import datasets, engine, models  # noqa: E402, F401
 from .checkpoints import initializer, load  # noqa: E402, F401
+from .crf import DenseCRFLayer  # noqa: E402
 from .evaluation import metric, trimap  # noqa: E402, F401
+
+# Here, as the CRF's room knows nothing of MMSegmentation and that of the networks nothing of the CRF.
+MODELS.register_module(module=DenseCRFLayer)

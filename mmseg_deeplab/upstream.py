@@ -78,6 +78,7 @@ PRIVATE = (
     # inherited by a class of ours, which calls it
     Private(BaseDecodeHead, '_transform_inputs', None, ('inputs',)),
     Private(BaseDecodeHead, '_stack_batch_gt', 'loss_by_feat', ('batch_data_samples',)),
+    Private(EncoderDecoder, '_auxiliary_head_forward_train', 'loss', ('inputs', 'data_samples')),
     # public names that ours are put under, where nothing but the stock code's use of them tells that they count
     Private(IterBasedTrainLoop, 'dataloader_iterator', 'run'),
     Private(_MapDatasetFetcher, '__getitems__', 'fetch'),

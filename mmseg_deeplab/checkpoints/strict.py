@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from .comparison import compare, mismatch_error, weights
 from .diagnose import explain
 
+CRF = 'crf.'
+"""Prefix of the parameters of a CRF that is trained with the network."""
+
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside of data-parallel and test-time-augmentation wrappers."""
@@ -43,9 +46,17 @@ def load_state_dict(
     return dropped
 
 
-def check_fit(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise a `CheckpointMismatchError` that explains itself unless a state dict fits a model."""
+def check_fit(model: nn.Module, state: Mapping[str, Tensor], source: str, own_crf: bool = True) -> None:
+    """Raise a `CheckpointMismatchError` that explains itself unless a state dict fits a model.
+
+    With `own_crf`, a network's weights fit one with a CRF behind it, whose few numbers stay those of its config; it is
+    said in the log.
+    """
     own = unwrap(model).state_dict()
+    crf = [key for key in own if key.startswith(CRF)]
+    if own_crf and crf and not any(key.startswith(CRF) for key in state):
+        print_log(f'{source} holds no CRF: {", ".join(crf)} stay as the config gives them', logger='current')
+        own = {key: value for key, value in own.items() if key not in crf}
     mismatch = compare(own, state)
     if mismatch:
         cause, advice = explain(own, state, mismatch, set(classifier_keys(unwrap(model))))

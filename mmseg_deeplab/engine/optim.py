@@ -9,6 +9,7 @@ from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..crf import DenseCRFLayer
 from ..errors import UserError
 
 MULTIPLIERS = (
@@ -17,6 +18,7 @@ MULTIPLIERS = (
     'bias_decay_mult',
     'norm_decay_mult',
     'depthwise_decay_mult',
+    'crf_lr_mult',
 )
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -28,7 +30,8 @@ class DeepLabOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     `classifier_lr_mult`: learning rate of the classifiers (`DeepLabHead.classifier_names`, `conv_seg` in the heads of
     MMSegmentation), 10 in v1 and v2. `bias_lr_mult`, `bias_decay_mult`: biases of convolutions, 2 and 0 in v1 and v2;
     a classifier's bias takes the product, 20. `norm_decay_mult`: scales and shifts of normalisation layers.
-    `depthwise_decay_mult`: weights of depthwise convolutions, 0 in v3+.
+    `depthwise_decay_mult`: weights of depthwise convolutions, 0 in v3+. `crf_lr_mult`: compatibilities of a CRF that is
+    trained with the network; they have no weight decay, which would pull them to no CRF at all.
 
     Frozen parameters (`requires_grad=False`) are left out. Groups without a multiplier of the learning rate come
     first, so the rate in the log is that of the trunk.
@@ -65,6 +68,8 @@ class DeepLabOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _multipliers(self, layer: nn.Module, name: str, is_classifier: bool) -> tuple[float, float]:
         """Factors of learning rate and weight decay of a layer's parameter."""
         factor = {key: self.paramwise_cfg.get(key, 1) for key in MULTIPLIERS}
+        if isinstance(layer, DenseCRFLayer):
+            return factor['crf_lr_mult'], 0
         lr_mult = factor['classifier_lr_mult'] if is_classifier else 1
         if isinstance(layer, NORMS):
             return lr_mult, factor['norm_decay_mult']

@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
 from .backbones import DeepLabBackbone
+from .crf import RefinedByCRF
 from .heads import DeepLabHead
 from .layers import resize
 from .losses import own_form
@@ -131,6 +132,10 @@ class DeepLab(EncoderDecoder):
             brought to the size of the first and their maximum is taken (v2, section 4.1.2).
         keep_seg_logits: Whether predictions carry `seg_logits` at the original size. They take 4 bytes for each class
             and pixel, so by default only the label map, `pred_sem_seg`, is made, a few classes at a time.
+        crf: Arguments of `mmseg_deeplab.crf.DenseCRFLayer`, such as `dict(iterations=5, learn=True)`: predictions and
+            the loss are those of the logits, brought to the size of the input, after the CRF, which is trained with
+            the network. `plain_weight`, 0.4 by default, is the weight of the loss on the logits before it. Mode
+            'tensor' gives the head's logits as they are.
         kwargs: See MMSegmentation's `EncoderDecoder`.
     """
 
@@ -146,6 +151,7 @@ class DeepLab(EncoderDecoder):
         frozen_bn_affine: bool = True,
         multi_scale_inputs: Sequence[float] = (1.0,),
         keep_seg_logits: bool = False,
+        crf: dict | None = None,
         **kwargs,
     ):
         self.output_stride = output_stride
@@ -173,13 +179,15 @@ class DeepLab(EncoderDecoder):
             size = tuple(crop_size)
             preprocessor = _hand_on('crop_size', size, kwargs['data_preprocessor'], 'data_preprocessor', 'size')
             kwargs['data_preprocessor'] = {'test_cfg': dict(size=size), **preprocessor}
-        if isinstance(kwargs.get('data_preprocessor'), dict):
+        preprocessor = kwargs.get('data_preprocessor')
+        if isinstance(preprocessor, dict):
             # MMEngine's base class would look in its own registry, unless a default scope were set.
-            kwargs['data_preprocessor'] = MODELS.build(kwargs['data_preprocessor'])
+            kwargs['data_preprocessor'] = MODELS.build(preprocessor)
         # The base class reads it by attribute as well as by key.
         kwargs.setdefault('test_cfg', ConfigDict(mode='whole'))
         super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
         self._check_void()
+        self.crf = None if crf is None else RefinedByCRF(self.out_channels, preprocessor, **crf)
         self.frozen_bn = tuple(frozen_bn)
         for part in self.frozen_bn:
             if part not in ('backbone', 'decode_head'):
@@ -253,13 +261,15 @@ class DeepLab(EncoderDecoder):
                 layer.eval()
         return self
 
-    def _scale_logits(self, inputs: Tensor) -> list[Tensor]:
-        """Logits of each scale of the input, at its own size; 321 pixels become 241 and 161, as in Caffe."""
-        logits = []
+    def _scale_features(self, inputs: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Features of each scale of the input; 321 pixels become 241 and 161, as in Caffe."""
         for scale in self.multi_scale_inputs:
             scaled = inputs if scale == 1 else self._zoom(inputs, scaled_size(inputs.shape[2:], scale))
-            logits.append(self.decode_head(self.extract_feat(scaled)))
-        return logits
+            yield self.extract_feat(scaled)
+
+    def _scale_logits(self, inputs: Tensor) -> list[Tensor]:
+        """Logits of each scale of the input, at its own size."""
+        return [self.decode_head(features) for features in self._scale_features(inputs)]
 
     def _zoom(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         return resize(maps, size, self.align_corners)
@@ -289,20 +299,36 @@ class DeepLab(EncoderDecoder):
         padded = self._pad_to_grid(inputs)
         return self._zoom(self._forward(padded), padded.shape[2:])[..., : inputs.shape[2], : inputs.shape[3]]
 
+    def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Logits of images (N, 3, H, W) at their size, whole or by windows, after the CRF if there is one."""
+        logits = super().inference(inputs, batch_img_metas)
+        return logits if self.crf is None else self.crf(inputs, logits, batch_img_metas)
+
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Losses of a batch; with multi-scale inputs the sum of those of the maximum and of each scale.
 
-        As in the Caffe release, a scale whose labels can't be subsampled (0.75) has its logits upsampled instead.
+        As in the Caffe release, a scale whose labels can't be subsampled (0.75) has its logits upsampled instead. With
+        a CRF, the loss of the refined logits (`refined.*`) and `plain_weight` times those.
         """
-        if len(self.multi_scale_inputs) == 1:
+        if len(self.multi_scale_inputs) == 1 and self.crf is None:
             return super().loss(inputs, data_samples)
-        logits = self._scale_logits(inputs)
-        losses = add_prefix(self.decode_head.loss_by_feat(self._fuse(logits), data_samples), 'decode')
-        for scale, part in zip(self.multi_scale_inputs, logits, strict=True):
+        features = list(self._scale_features(inputs))
+        logits = [self.decode_head(each) for each in features]
+        fused = self._fuse(logits)
+        losses = add_prefix(self.decode_head.loss_by_feat(fused, data_samples), 'decode')
+        for scale, part in zip(self.multi_scale_inputs, logits, strict=True) if len(logits) > 1 else ():
             part = part if float(1 / scale).is_integer() else self._zoom(part, logits[0].shape[2:])
             part_losses = self.decode_head.loss_by_feat(part, data_samples)
             part_losses.pop('acc_seg', None)
             losses.update(add_prefix(part_losses, f'decode_x{scale:g}'))
+        if self.crf is not None:
+            weight = self.crf.plain_weight
+            losses = {name: value * weight if 'loss' in name else value for name, value in losses.items()}
+            metas = [sample.metainfo for sample in data_samples]
+            refined = self.crf(inputs, self._zoom(fused, inputs.shape[2:]), metas)
+            losses.update(add_prefix(self.decode_head.loss_by_feat(refined, data_samples), 'refined'))
+            if self.with_auxiliary_head:
+                losses.update(self._auxiliary_head_forward_train(features[0], data_samples))
         return losses
 
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Sequence[SegDataSample]:
@@ -311,7 +337,8 @@ class DeepLab(EncoderDecoder):
         The map holds bytes up to 256 classes. `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
         """
         keep = self.keep_seg_logits or _KEEP_LOGITS.get() == 'full'
-        lean = not keep and self.out_channels > 1 and (self.test_cfg or {}).get('mode', 'whole') == 'whole'
+        whole = (self.test_cfg or {}).get('mode', 'whole') == 'whole'
+        lean = not keep and self.out_channels > 1 and whole and self.crf is None
         if data_samples is None or not lean:
             return super().predict(inputs, data_samples)
         padded = self._pad_to_grid(inputs)

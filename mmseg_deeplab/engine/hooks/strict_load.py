@@ -53,4 +53,4 @@ class StrictLoadHook(Hook):
             loaded_next = checkpoint.get('state_dict', checkpoint)
             loaded_next.clear()
             loaded_next.update(state)
-        check_fit(model, state, source)
+        check_fit(model, state, source, own_crf=not resume_of(runner))

@@ -12,8 +12,8 @@ from ..layers import resize
 from ..losses import check_loss, own_form
 from ..losses.base import batch_mean
 
-LABEL_STRIDES = (4, 8, 16, 32)
-"""Strides of logits that can be compared with labels without a resize: every 4th, 8th, ... pixel is taken."""
+LABEL_STRIDES = (1, 4, 8, 16, 32)
+"""Strides of logits that can be compared with labels without a resize: every, every 4th, 8th, ... pixel is taken."""
 
 
 class DeepLabHead(BaseDecodeHead):
