@@ -144,10 +144,28 @@ def test_images_built_at_once_equal_those_built_alone(std):
     images[0] += 2  # the ranges of the keys differ
     both, alone = lattice.build(*images), lattice.concatenate([lattice.build(image) for image in images])
     for ours, theirs in zip(
-        [both.splat, *both.blurs, both.slice], [alone.splat, *alone.blurs, alone.slice], strict=True
+        [*both.splat, *both.blurs, both.slice], [*alone.splat, *alone.blurs, alone.slice], strict=True
     ):
         for name in ('offsets', 'columns', 'weights'):
             assert torch.equal(getattr(ours, name), getattr(theirs, name))
+
+
+@pytest.mark.parametrize('longest', [1, 2, 3, 64])
+def test_long_rows_are_added_up_in_two_steps(longest):
+    """A flat picture: all its pixels touch the same few points."""
+    flat = lattice.build(torch.full((5, 143), 0.3))
+    (splat,) = flat.splat
+    steps = lattice._in_steps(splat, longest)
+    assert len(steps) == 2 and int(steps[0].offsets.diff().max()) == longest
+    values = torch.rand(143, 3)
+    torch.testing.assert_close(steps[1] @ (steps[0] @ values), splat @ values)
+    assert lattice._in_steps(splat, 1000)[0] is splat
+    textured = lattice.build(torch.from_numpy(features(5, 30, 11, 13).T).float())
+    before, after = torch.rand(286) + 0.5, torch.rand(286) + 0.5
+    for ours in (lattice.replace(flat, splat=steps), flat):
+        both = lattice.concatenate([ours, textured]).scaled(before, after)
+        expected = lattice.concatenate([flat, textured])(before[:, None] * values.repeat(2, 1)) * after[:, None]
+        torch.testing.assert_close(both(values.repeat(2, 1)), expected)
 
 
 def test_too_many_cells_are_refused():
