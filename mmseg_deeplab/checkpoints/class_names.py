@@ -33,7 +33,8 @@ def names_in(checkpoint: Mapping, count: int) -> dict | None:
         return None
     found = meta.get('dataset_meta')
     found = found if isinstance(found, Mapping) else {key.lower(): meta.get(key) for key in ('CLASSES', 'PALETTE')}
-    classes, palette = found.get('classes'), found.get('palette')
+    classes: Any = found.get('classes')
+    palette: Any = found.get('palette')
     if not _is_list(classes, count) or not all(isinstance(name, str) for name in classes):
         return None
     named = dict(classes=list(classes))
@@ -47,7 +48,8 @@ def names_of(source: str, count: int) -> tuple[str, dict] | None:
     name = DATASETS_OF.get(source, {}).get(count)
     if name is None:
         return None
-    info = DATASETS.get(name).METAINFO
+    kind: Any = DATASETS.get(name)
+    info = kind.METAINFO
     return name, dict(classes=list(info['classes']), palette=[list(colour) for colour in info['palette']])
 
 

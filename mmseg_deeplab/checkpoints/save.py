@@ -7,10 +7,10 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 
@@ -19,7 +19,7 @@ from ..errors import UserError, UserOSError
 try:
     import fcntl
 except ImportError:  # Windows, where a file that is open can't be deleted anyway
-    fcntl = None
+    fcntl: Any = None
 
 HOST = re.sub(r'[^\w-]', '_', socket.gethostname())
 # .NAME.PID-NUMBER@HOST.tmp; releases before this one left .NAME.PID.tmp
@@ -33,7 +33,7 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | Path) -> Generator[IO[bytes], None, None]:
     """Open `path` for writing so that it is either the old or the new file, never a part of one, after a crash too.
 
     Writes a hidden file beside it (`.NAME.PID-NUMBER@HOST.tmp`), flushes that to the disk and renames it. Folders that

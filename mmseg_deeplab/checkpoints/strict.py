@@ -1,6 +1,7 @@
 """Fitting a checkpoint to a whole model: all of it or none, with an explanation."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -15,9 +16,10 @@ CRF = 'crf.'
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside of data-parallel and test-time-augmentation wrappers."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
+    inner: Any = model
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    return inner
 
 
 def load_state_dict(

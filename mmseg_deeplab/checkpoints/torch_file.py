@@ -4,8 +4,9 @@ import io
 import struct
 import zipfile
 import zlib
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -65,7 +66,7 @@ def _check_id(number: Any, count: int) -> tuple:
 class _ZipFile:
     """A file of torch >= 1.6: one pickle, and a record for each storage."""
 
-    def __init__(self, file: IO[bytes], budget: Budget, map_location: Any):
+    def __init__(self, file: BufferedReader, budget: Budget, map_location: Any):
         self.file, self.budget, self.map_location = file, budget, map_location
         self.storages: dict[str, Storage] = {}
         self.size = file.seek(0, io.SEEK_END)
@@ -133,7 +134,7 @@ class _ZipFile:
 class _OldFile:
     """A file of torch < 1.6: magic number, version, system, content, keys of the storages, and these in that order."""
 
-    def __init__(self, file: IO[bytes], budget: Budget, map_location: Any):
+    def __init__(self, file: BufferedReader, budget: Budget, map_location: Any):
         self.file, self.budget, self.map_location = file, budget, map_location
         self.size = file.seek(0, io.SEEK_END)
         self.storages: dict[str, tuple[Storage, torch.UntypedStorage, int]] = {}

@@ -1,6 +1,7 @@
 """Batch norm that was folded into convolutions, taken out again by measuring its statistics on images."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,8 @@ class _Moments:
     """Sums over a batch norm's input, by channel."""
 
     def __init__(self, norm: nn.Module):
-        self.count, self.total, self.squares = 0, 0.0, 0.0
+        self.count = 0
+        self.total, self.squares = torch.zeros(()), torch.zeros(())
         self.handle = norm.register_forward_pre_hook(self._add)
 
     def _add(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -69,7 +71,7 @@ class _Moments:
         self.squares = self.squares + values.square().sum((0, 2, 3))
 
 
-def _set(block: nn.Module, measured: _Moments) -> None:
+def _set(block: Any, measured: _Moments) -> None:
     """Set a conv-norm block's filters, statistics, scale and shift."""
     mean = measured.total / measured.count
     variance = (measured.squares / measured.count - mean.square()).clamp(min=0)
@@ -88,7 +90,7 @@ def _run(model: nn.Module, image: Tensor) -> None:
         model(image, mode='tensor')
 
 
-def _read(path: Path, mean: list[float], std: list[float]) -> Tensor:
+def _read(path: Path, mean: Any, std: Any) -> Tensor:
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f'image {path} cannot be read: the file is damaged or not an image')

@@ -70,9 +70,10 @@ def _colour(parts: list[str], where: str) -> tuple[int, int, int] | None:
     if not parts:
         return None
     if len(parts) == 1 and re.fullmatch(r'#[0-9a-fA-F]{6}', parts[0]):
-        return tuple(bytes.fromhex(parts[0][1:]))
+        red, green, blue = bytes.fromhex(parts[0][1:])
+        return red, green, blue
     if len(parts) == 3 and all(part.isdigit() and int(part) < 256 for part in parts):
-        return tuple(int(part) for part in parts)
+        return int(parts[0]), int(parts[1]), int(parts[2])
     raise UserError(f'{where} has no valid colour; write three numbers 0..255 or #RRGGBB after the name')
 
 

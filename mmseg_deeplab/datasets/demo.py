@@ -44,7 +44,7 @@ class DemoDataset(BaseSegDataset):
 
     def _join_prefix(self) -> None:
         super()._join_prefix()
-        if not Path(self.ann_file).is_file():
+        if not Path(self.ann_file or '').is_file():
             raise UserFileNotFoundError(
                 f'the demo dataset is not at data_root={self.data_root!r} (no {self.ann_file}); '
                 f'create it with: python tools/make_demo_dataset.py {self.data_root}'
@@ -170,12 +170,13 @@ def _object_axes(shape: tuple[int, int], centre: np.ndarray, angle: float) -> tu
 def _outline(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Which points lie in the object; coordinates in half axes."""
     distance = np.hypot(u, v)
+    u, v = np.abs(u), np.abs(v)
     return {
         'ellipse': distance < 1,
-        'rectangle': np.maximum(abs(u), abs(v)) < 0.9,
-        'diamond': abs(u) + abs(v) < 1.2,
+        'rectangle': np.maximum(u, v) < 0.9,
+        'diamond': u + v < 1.2,
         'ring': (distance < 1) & (distance > 0.55),
-        'cross': (np.minimum(abs(u), abs(v)) < 0.3) & (np.maximum(abs(u), abs(v)) < 1),
+        'cross': (np.minimum(u, v) < 0.3) & (np.maximum(u, v) < 1),
     }[name]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -73,7 +74,9 @@ class ImageMaskFolder(BaseSegDataset):
             **kwargs,
         )
 
-    def get_label_map(self, new_classes: Sequence[str]) -> dict[int, int] | None:
+    def get_label_map(  # ty: ignore[incompatible-method-override]  a class method there, which knows no classes file
+        self, new_classes: Sequence[str]
+    ) -> dict[int, int] | None:
         """From the classes file's indices to those of `new_classes`, `ignore_index` for the others; None if equal."""
         new = list(new_classes)
         if new == list(self.classes.names):
@@ -103,7 +106,7 @@ class ImageMaskFolder(BaseSegDataset):
         if not images:
             raise UserFileNotFoundError(f'{self.data_prefix["img_path"]} holds no image ({", ".join(IMAGE_SUFFIXES)})')
         if self.ann_file:
-            names = read_lines(self.ann_file)
+            names = read_lines(Path(self.ann_file))
             unknown = [name for name in names if name not in images]
             if unknown or not names:
                 what = f'names {unknown[0]!r}, which is not in' if unknown else 'is empty; it should name images of'
@@ -121,7 +124,7 @@ class ImageMaskFolder(BaseSegDataset):
         return sorted(by_hash[:count] if self.split == 'val' else by_hash[count:])
 
     def _item(self, name: str, images: dict[str, Path]) -> dict:
-        item = dict(
+        item: dict[str, Any] = dict(
             img_path=str(images[name]),
             label_map=self.label_map,
             reduce_zero_label=self.reduce_zero_label,

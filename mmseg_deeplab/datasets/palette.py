@@ -9,5 +9,5 @@ def voc_palette(size: int = 256) -> list[tuple[int, int, int]]:
         for bit in range(8):
             for channel in range(3):
                 rgb[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
-        colours.append(tuple(rgb))
+        colours.append((rgb[0], rgb[1], rgb[2]))
     return colours

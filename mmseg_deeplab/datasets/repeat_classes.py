@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch.utils.data
@@ -50,7 +51,7 @@ class RepeatClasses(torch.utils.data.Dataset):
         if unknown:
             raise UserError(f'classes={unknown} are not in the dataset; it has {self._metainfo["classes"]}')
         self.classes, self.times = tuple(classes), times
-        self._indices: np.ndarray | None = None
+        self._indices: Any = None  # made by full_init
         if not lazy_init:
             self.full_init()
 
@@ -88,7 +89,7 @@ class RepeatClasses(torch.utils.data.Dataset):
 def class_presence(dataset: BaseDataset) -> np.ndarray:
     """Which of the label values 0..255 each image of the dataset holds, bool (images, 256); cached."""
     # Any value counts here; whether it is a class is checked where the masks are trained on.
-    items = [{**dataset.get_data_info(index), 'mask_classes': None} for index in range(len(dataset))]
+    items: list[dict] = [{**dataset.get_data_info(index), 'mask_classes': None} for index in range(len(dataset))]
     cache = _cache_file(items)
     presence = _read_cache(cache, len(items))
     if presence is None:

@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -164,7 +165,7 @@ def count_classes(dataset: BaseSegDataset) -> int | None:
 
 def _with_class_count(get_data_info: Callable[[BaseSegDataset, int], dict]) -> Callable[[BaseSegDataset, int], dict]:
     @functools.wraps(get_data_info)
-    def get(self: BaseSegDataset, idx: int) -> dict:
+    def get(self: Any, idx: int) -> dict:
         info = get_data_info(self, idx)
         if not hasattr(self, 'mask_classes'):
             self.mask_classes = count_classes(self)

@@ -261,7 +261,7 @@ class DeepLab(EncoderDecoder):
                 layer.eval()
         return self
 
-    def _scale_features(self, inputs: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def _scale_features(self, inputs: Tensor) -> Iterator[Any]:
         """Features of each scale of the input; 321 pixels become 241 and 161, as in Caffe."""
         for scale in self.multi_scale_inputs:
             scaled = inputs if scale == 1 else self._zoom(inputs, scaled_size(inputs.shape[2:], scale))

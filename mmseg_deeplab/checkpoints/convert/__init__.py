@@ -23,9 +23,10 @@ def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto') -> C
         UserError: If the layout is unknown, or a parameter of it.
     """
     if source_format == 'auto':
-        source_format = detect_format(state)
-        if source_format is None:
+        found = detect_format(state)
+        if found is None:
             raise UserError(f'the layout is not recognised; its names are like {list(state)[:3]}. Known: {FORMATS}')
+        source_format = found
     if source_format not in FORMATS:
         raise UserError(f'unknown format {source_format!r}; choose auto or one of {FORMATS}')
     conversion = _converter(source_format).convert(state)

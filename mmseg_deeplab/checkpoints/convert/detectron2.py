@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     converted[f'{OURS}.pooled.0.bn.weight'] = torch.ones_like(bias)
     converted[f'{OURS}.pooled.0.bn.running_mean'] = torch.zeros_like(bias)
     backbone = resnet(converted, multi_grid=(1, 2, 4), strided_conv='3x3', rate_of_lost_stride='new')
-    head = dict(
+    head: dict[str, Any] = dict(
         type='DeepLabV3Head',
         num_classes=len(converted['decode_head.conv_seg.weight']),
         channels=len(converted[f'{OURS}.project.conv.weight']),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -156,7 +157,9 @@ def depth_of_resnet(state: Mapping[str, Tensor], unit: str) -> int:
 
 def resnet(converted: Mapping[str, Tensor], **options) -> dict:
     """Config of a backbone with the depth and widths of converted parameters; `options` are added."""
-    cfg = dict(type='DeepLabResNet', depth=depth_of_resnet(converted, r'backbone\.layer3\.(\d+)\.conv3'))
+    cfg: dict[str, Any] = dict(
+        type='DeepLabResNet', depth=depth_of_resnet(converted, r'backbone\.layer3\.(\d+)\.conv3')
+    )
     if 'backbone.stem.0.weight' in converted:
         cfg['stem_channels'] = tuple(len(converted[f'backbone.stem.{i}.weight']) for i in (0, 3, 6))
     width = len(converted['backbone.layer1.0.conv1.weight'])

@@ -1,6 +1,7 @@
 """segmentation_models.pytorch: DeepLabV3 and DeepLabV3Plus on the encoders resnet50, 101 and 152."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -39,7 +40,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     plus = 'decoder.block1.0.weight' in state
     converted, dropped = apply_rules(RULES_PLUS if plus else RULES, state, 'smp')
     backbone = resnet(converted, multi_grid=None, strided_conv='3x3', rate_of_lost_stride='new')
-    head = dict(
+    head: dict[str, Any] = dict(
         type='DeepLabV3PlusHead' if plus else 'DeepLabV3Head',
         num_classes=len(converted['decode_head.conv_seg.weight']),
         channels=len(converted['decode_head.aspp.project.conv.weight']),

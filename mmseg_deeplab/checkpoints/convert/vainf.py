@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -63,7 +64,9 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     state = densify(state, '.body.0.weight', '.body.1.weight')
     plus = 'classifier.project.0.weight' in state
     converted, dropped = apply_rules(RULES_PLUS if plus else RULES, state, 'vainf')
-    head = dict(num_classes=len(converted['decode_head.conv_seg.weight']), rates=(6, 12, 18), align_corners=False)
+    head: dict[str, Any] = dict(
+        num_classes=len(converted['decode_head.conv_seg.weight']), rates=(6, 12, 18), align_corners=False
+    )
     head['channels'] = len(converted['decode_head.aspp.project.conv.weight'])
     if plus:
         head.update(type='DeepLabV3PlusHead', low_level_width=LOW_LEVEL_WIDTH, decoder_kernels=(3,))

@@ -1,6 +1,7 @@
 """VGG-16: torchvision's, with batch norm or without, and vgg16_20M, the Caffe layout of DeepLab v1's LargeFOV."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -49,7 +50,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     if not any(name.startswith('decode_head.') for name in converted):
         holds = holds[:1]
     notes = [] if caffe or len(holds) == 1 else [DECIMATED]
-    backbone = dict(type='DeepLabVGG')
+    backbone: dict[str, Any] = dict(type='DeepLabVGG')
     if 'features.1.running_mean' in state:
         backbone['batch_norm'] = True
         notes.append('The VGG-16 of DeepLab v1 and v2 has no batch norm')

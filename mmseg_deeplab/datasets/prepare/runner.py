@@ -5,11 +5,12 @@ import multiprocessing
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Job:
     `make` is a function of a module (it travels to other processes). Without `output` the mask is only counted.
     """
 
-    make: Callable
+    make: Any
     args: tuple
     output: Path | None = None
 
@@ -149,7 +150,7 @@ def _made_before(output: Path | None, fingerprint: str | None) -> np.ndarray | N
 
 
 @contextmanager
-def _mapper(workers: int | None) -> Iterator[Callable[[Callable, Sequence], Iterable]]:
+def _mapper(workers: int | None) -> Generator[Callable[[Callable, Sequence], Iterable], None, None]:
     workers = min(8, allowed_cpus()) if workers is None else workers
     if workers <= 1:
         yield map
