@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from ..errors import UserError
 from . import mean_field
 from .dense_crf import DenseCRF
-from .inputs import to_image
+from .inputs import band_ranges, to_image
 from .kernels import Kernel, make_kernel
 from .mean_field import Pairwise
 
@@ -82,14 +82,14 @@ class DenseCRFLayer(nn.Module):
         """Refined logits, whose softmax over the classes are the refined probabilities.
 
         Args:
-            images: uint8 RGB, (B, H, W, 3) or, for several sizes, a list of (H, W, 3).
+            images: uint8 RGB, (B, H, W, 3) or, for several sizes, a list of (H, W, 3); or other pictures of `DenseCRF`.
             logits: (B, C, H, W) or a list of (C, H, W), of any float type, on the device where the work is done.
 
         Returns:
             Logits of the shape of `logits`; float64 for float64, else float32.
 
         Raises:
-            UserError: sizes that do not match, an image that is not uint8, compatibilities for another number of
+            UserError: sizes that do not match, what is no picture, compatibilities for another number of
                 classes, standard deviations too small for this size.
         """
         if len(images) != len(logits) or not len(logits):
@@ -104,7 +104,7 @@ class DenseCRFLayer(nn.Module):
 
     def extra_repr(self) -> str:
         """What `print(layer)` shows."""
-        kernels = ', '.join(f'{k.name}: xy_std={k.xy_std:g} rgb_std={k.rgb_std}' for k in self._kernels)
+        kernels = ', '.join(f'{k.name}: xy_std={k.xy_std} rgb_std={k.rgb_std}' for k in self._kernels)
         return f'iterations={self.iterations}, normalization={self.normalization!r}, {kernels}'
 
     def _checked(self, image: Tensor, scores: Tensor, number: int) -> Tensor:
@@ -115,8 +115,9 @@ class DenseCRFLayer(nn.Module):
                 f'image {number} is {height}x{width} (height x width), its logits are {scores.dtype} '
                 f'{tuple(scores.shape)}: expected floats (classes, {height}, {width})'
             )
+        ranges = band_ranges(image)
         for kernel in self._kernels:
-            kernel.check_keys(height, width)
+            kernel.check_picture(height, width, *ranges)
             weight = getattr(self, f'{kernel.name}_w')
             if weight.ndim and len(weight) != len(scores):
                 raise UserError(f'{kernel.name}_w has shape {tuple(weight.shape)}, but there are {len(scores)} classes')

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from numbers import Integral, Real
 from typing import Literal
 
@@ -204,9 +204,10 @@ class DenseCRF:
         """
         problems, many = self._problems(image, scores)
         results = []
-        # All at once fills a GPU; a CPU is faster with less in its cache.
         together = bool(problems) and self._backend_of(problems) == 'torch' and problems[0].scores.is_cuda
-        for batch in [problems] if together else [[problem] for problem in problems]:
+        pixels = [problem.scores[0].numel() for problem in problems]
+        classes = max((len(problem.scores) for problem in problems), default=0)
+        for batch in (problems[part] for part in mean_field.batches(pixels, classes, together)):
             for qs in self._states(batch, steps=False):  # noqa: B007 the last one counts
                 pass
             results += [problem.result(q) for problem, q in zip(batch, qs, strict=True)]
@@ -300,6 +301,7 @@ class DenseCRF:
     def _others(self, problems: list[_Problem], steps: bool) -> Iterator[list[Tensor]]:
         name = self._backend_of(problems)
         threshold = _LEFT_OUT[self.mode] if all(kernel.attracts for kernel in self.kernels) else None
+        own = name == 'torch' and self._pixels is None  # leaves classes out itself, also after the first update
         pictures, pruned = [], []
         for problem in problems:
             scores, picture = problem.scores, problem.picture
@@ -307,11 +309,11 @@ class DenseCRF:
                 scores = scores.cpu()
             unary = to_unary(scores, self.input, self.clip)
             pictures.append(None if picture is None else picture.to(scores.device))
-            pruned.append(pruning.Pruned(unary, self.kernels, threshold))
-        if name == 'pydensecrf':
-            run = pydensecrf.mean_field
+            pruned.append(pruning.Pruned(unary, self.kernels, None if own else threshold))
+        if own:
+            run = partial(mean_field.mean_field, adaptive=threshold)
         else:
-            run = _torch_features if self._pixels is not None else _torch_pictures
+            run = pydensecrf.mean_field if name == 'pydensecrf' else _torch_features
         unaries, kernels = [each.unary for each in pruned], [each.kernels for each in pruned]
         for qs in run(pictures, unaries, kernels, self.iterations, self.normalization):
             restored = [each.restore(q) for each, q in zip(pruned, qs, strict=True)]
@@ -327,19 +329,6 @@ class _Problem:
     def result(self, q: Tensor):
         """The state as probabilities of the caller's type."""
         return like(q.reshape(self.scores.shape), self.original)
-
-
-def _torch_pictures(pictures, unaries, kernels, iterations: int, normalization: str) -> Iterator[list[Tensor]]:
-    """The torch backend divides whole arrays: standard deviations one an axis have to stand in a column."""
-
-    def column(std):
-        return tuple((each,) for each in std) if isinstance(std, tuple) else std
-
-    kernels = [
-        [replace(kernel, xy_std=column(kernel.xy_std), rgb_std=column(kernel.rgb_std)) for kernel in each]
-        for each in kernels
-    ]
-    return mean_field.mean_field(pictures, unaries, kernels, iterations, normalization)
 
 
 def _torch_features(_, unaries, kernels, iterations: int, normalization: str) -> Iterator[list[Tensor]]:

@@ -135,7 +135,7 @@ def mean_field(
     """Yields the distributions, one (C, N) for each image, after 0 to `iterations` mean-field updates.
 
     Args:
-        images: uint8 (H, W, 3) each, on one device. unaries: float32 (C, N = H W) each, on the same device; the
+        images: (H, W, bands) each, on one device. unaries: float32 (C, N = H W) each, on the same device; the
             number of classes may differ. kernels: those of each image, the same but for their compatibilities.
         adaptive: a probability, such as 1e-3: classes that stay below it together on every pixel are dropped (see
             `pruning.Pruned`), at the start and once more after the first update, in which most of them lose.
@@ -150,7 +150,7 @@ def mean_field(
     ends = torch.tensor([unary.shape[1] for unary in unaries]).cumsum(0).tolist()
     rows = [slice(end - unary.shape[1], end) for end, unary in zip(ends, unaries, strict=True)]
     filters = [batch_filter(images, same[0], normalization) for same in zip(*kernels, strict=True)]
-    if adaptive is not None and not all(map(pruning.allows, kernels)):
+    if adaptive is not None and not all(kernel.attracts for own in kernels for kernel in own):
         adaptive = None
     now = _Batch([pruning.Pruned(*each, adaptive) for each in zip(unaries, kernels, strict=True)], rows, filters)
     updates = iterations if adaptive is None else min(1, iterations)
@@ -209,7 +209,7 @@ def softmax(x: Tensor, out: Tensor) -> None:
 
 
 def batch_filter(images: Sequence[Tensor], kernel: Kernel, normalization: str) -> lattice.Lattice:
-    """The normalised filter of the pixels of several images uint8 (H, W, 3), on one device."""
+    """The normalised filter of the pixels of several images (H, W, bands), on one device."""
     if kernel.rgb_std is None:
         sizes = [(*image.shape[:2], kernel.xy_std, normalization, image.device) for image in images]
         return lattice.concatenate([_gaussian(*size) for size in sizes])
@@ -221,7 +221,9 @@ def batch_filter(images: Sequence[Tensor], kernel: Kernel, normalization: str) -
 
 
 @lru_cache(maxsize=8)  # about 25 MB each for 500 x 375 pixels and a standard deviation of one
-def _gaussian(height: int, width: int, std: float, normalization: str, device: torch.device) -> lattice.Lattice:
+def _gaussian(
+    height: int, width: int, std: float | tuple[float, float], normalization: str, device: torch.device
+) -> lattice.Lattice:
     return _built([_positions(height, width, std, device)], normalization)
 
 
@@ -230,14 +232,16 @@ def _built(features: Sequence[Tensor], normalization: str) -> lattice.Lattice:
     return normalized(kernel, normalization, features[0].new_ones(len(kernel.slice.offsets) - 1))
 
 
-def _positions(height: int, width: int, std: float, device: torch.device) -> Tensor:
+def _positions(height: int, width: int, std: float | Sequence[float], device: torch.device) -> Tensor:
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing='ij')
     return torch.stack([x.flatten(), y.flatten()]).float() / _divisor(std, device)
 
 
-def _divisor(std: float, device: torch.device) -> Tensor:
+def _divisor(std: float | Sequence[float], device: torch.device) -> Tensor:
+    """One number, or a column of one for each row of the features."""
     # On a GPU, torch divides by a Python number as a product with its reciprocal, which is off by a last bit.
-    return torch.tensor(std, dtype=torch.float32, device=device)
+    divisor = torch.tensor(std, dtype=torch.float32, device=device)
+    return divisor[:, None] if divisor.ndim else divisor
 
 
 def _on_device(compat, device: torch.device) -> float | Tensor:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
 from .kernels import Kernel
 
 
@@ -23,8 +21,8 @@ class Pruned:
 
     Args:
         unary: (C, N) energies.
-        kernels: their compatibilities are numbers >= 0 or vectors <= 0 (see `allows`). A class whose compatibility is
-            zero in all of them, such as an earlier pseudo-class, costs nothing to drop.
+        kernels: all of them attract (`Kernel.attracts`). A class whose compatibility is zero in all of them, such as an
+            earlier pseudo-class, costs nothing to drop.
         threshold: None keeps every class.
         q: (C, N) probabilities to go by. By default those of `unary`, less what every class has everywhere (the clip)
             up to a hundredth of the threshold.
@@ -37,12 +35,12 @@ class Pruned:
     def __init__(self, unary: Tensor, kernels: Sequence[Kernel], threshold: float | None, q: Tensor | None = None):
         self.unary, self.kernels = unary, list(kernels)
         self._keep = self._share = None
-        if threshold is None:
+        if threshold is None or not kernels:
             return
         if q is None:
             q = unary.neg().exp_()
             q -= q.min().clamp(max=threshold / 100)
-        costs = np.stack([_costs(kernel.compat, len(unary)) for kernel in kernels]) if kernels else np.zeros((1, 1))
+        costs = np.stack([_costs(kernel.compat, len(unary)) for kernel in kernels])
         keep = ~_unlikely(q, threshold, (costs == 0).all(0))
         if keep.sum() < len(unary) - 1:  # else there is nothing to merge
             self._keep = torch.from_numpy(keep).to(unary.device)
@@ -67,26 +65,6 @@ class Pruned:
         full[self._keep] = q[:-1]
         full[~self._keep] = q[-1] * self._share
         return full
-
-
-def allows(kernels: Sequence[Kernel]) -> bool:
-    """Whether pruning has a bound: no class that repels itself or acts on another one but through the softmax."""
-    return all(
-        kernel.compat >= 0 if isinstance(kernel.compat, float) else kernel.compat.ndim == 1 and kernel.compat.max() <= 0
-        for kernel in kernels
-    )
-
-
-def check(threshold: float, kernels: Sequence[Kernel]) -> None:
-    """Raises UserError where pruning has no bound: outside (0, 1), or with classes that repel themselves."""
-    if not isinstance(threshold, Real) or not 0 < threshold < 1:
-        raise UserError(f'prune={threshold!r}: expected None or a probability between 0 and 1, such as 0.01')
-    for kernel in kernels:
-        if not allows([kernel]):
-            raise UserError(
-                f'prune={threshold} needs {kernel.name}_w to be a number >= 0 or a vector of numbers <= 0; '
-                f'got {kernel.compat!r}. Use prune=None'
-            )
 
 
 def _costs(compat: float | np.ndarray, classes: int) -> np.ndarray:

@@ -102,7 +102,7 @@ def test_answer_is_that_of_the_crf(form, normalization):
     sizes = [(30, 37), (21, 26)]
     images, logits = make_images(*sizes), make_logits(5, *sizes, scale=3)
     layer = DenseCRFLayer(iterations=5, compat=form, num_classes=5, normalization=normalization)
-    crf = DenseCRF(iterations=5, input='logits', normalization=normalization)
+    crf = DenseCRF(iterations=5, input='logits', normalization=normalization, mode='all', backend='torch')
     for refined, expected in zip(layer(images, logits), crf(images, logits), strict=True):
         torch.testing.assert_close(refined.softmax(0), expected, atol=2e-5, rtol=0)
     batch = torch.stack(images[:1] * 2), torch.stack(logits[:1] * 2)
@@ -234,7 +234,7 @@ def test_refuses_arguments(arguments, message):
         ([], [], '0 images'),
         (make_images((5, 6)), make_logits(3, (6, 5)), r'image 0 is 5x6 .* \(3, 6, 5\): expected floats'),
         (make_images((5, 6)), [make_logits(3, (5, 6))[0].int()], 'torch.int32'),
-        ([make_images((5, 6))[0].float()], make_logits(3, (5, 6)), 'image 0 has type torch.float32: expected uint8'),
+        ([make_images((5, 6))[0].int()], make_logits(3, (5, 6)), 'image 0 has type torch.int32: expected uint8'),
         (make_images((5, 6)), make_logits(4, (5, 6)), r'pos_w has shape \(3,\), but there are 4 classes'),
     ],
 )
