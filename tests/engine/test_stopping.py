@@ -1,5 +1,6 @@
 """Signals save and leave; a data-loading process that dies is explained; runs of one process leave nothing behind."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import EMAHook, Hook
 from tiny_training import Net, Points, tiny_runner
@@ -116,6 +118,34 @@ def test_leaving_waits_for_the_step_and_is_resumed_exactly(accumulate, tmp_path)
     one, two = (load_file(tmp_path / folder / 'iter_12.pth') for folder in ('straight', 'stopped'))
     for part in ('state_dict', 'ema_state_dict'):
         assert all(torch.equal(value, two[part][name]) for name, value in one[part].items())
+
+
+def test_all_processes_leave_after_the_same_step(tmp_path):
+    """One of two gets the signal; the other must not wait for its gradients for ever."""
+    context = multiprocessing.get_context('fork')
+    queue = context.Queue()
+
+    def work(rank):
+        os.environ['LOCAL_RANK'] = str(rank)
+        address = f'file://{tmp_path}/rendezvous'
+        torch.distributed.init_process_group('gloo', init_method=address, rank=rank, world_size=2)
+        hooks = [dict(type='ExactResumeHook'), *([Raise({3: signal.SIGTERM})] if rank == 1 else [])]
+        runner = tiny_runner(tmp_path / 'run', 8, kind=DeepLabRunner, launcher='pytorch', custom_hooks=hooks)
+        try:
+            runner.train()
+        except SystemExit as left:
+            queue.put((left.code, runner.iter))
+        queue.close()
+        queue.join_thread()
+        os._exit(0)
+
+    processes = [context.Process(target=work, args=(rank,)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    assert [queue.get(timeout=120) for _ in processes] == [(REQUEUE, 3)] * 2
+    for process in processes:
+        process.join(120)
+    assert load_file(tmp_path / 'run/iter_3.pth')['meta']['samples_seen'] == 3 * 3 * 2
 
 
 class Raise(Hook):

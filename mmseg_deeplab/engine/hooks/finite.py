@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
@@ -53,7 +54,7 @@ class FiniteHook(Hook):
         Raises:
             UserError: As the class says.
         """
-        losses = {name: float(value) for name, value in (outputs or {}).items() if 'loss' in name}
+        losses = {name: _number(value) for name, value in (outputs or {}).items() if 'loss' in name}
         broken = {name: value for name, value in losses.items() if not math.isfinite(value)}
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         self._in_a_row = self._in_a_row + 1 if broken else 0
@@ -95,6 +96,10 @@ class FiniteHook(Hook):
             f'batch {_files(batch, "img_path")}. Likely causes: {"; ".join(remedies)}. The training ends here; '
             f'{go_on_from(runner)}'
         )
+
+
+def _number(value: torch.Tensor | float) -> float:
+    return value.item() if isinstance(value, torch.Tensor) else value
 
 
 def _samples(batch: Any) -> list:
