@@ -126,7 +126,8 @@ def check_step(model: nn.Module, cfg: Config, real: tuple[Tensor, list[SegDataSa
     except Exception as error:  # whatever it is, training would end with it
         if 'value per channel' in str(error) and single:
             raise PreflightError(POOLED) from error
-        if _is_of_size(network, inputs, error):
+        lacks_field = real is None and isinstance(error, AttributeError) and 'SegDataSample' in str(error)
+        if lacks_field or _is_of_size(network, inputs, error):
             return
         place = place_of(error, cfg.model)
         raise PreflightError(f'{place} fails in the first training step, tried on {size}: {reason(error)}') from error

@@ -9,6 +9,7 @@ from mmseg_deeplab.preflight import check, check_parts
 from mmseg_deeplab.preflight.data import check_pipelines
 from mmseg_deeplab.preflight.keys import check_keys
 from mmseg_deeplab.preflight.no_trace import no_trace
+from mmseg_deeplab.preflight.step import check_prediction, check_step
 
 
 @pytest.mark.parametrize('mode', ['train', 'test'])
@@ -61,7 +62,7 @@ NEEDS_MMCV_OPS = ('ccnet', 'psanet', 'mask2former', 'maskformer')  # which mmcv-
 
 @pytest.mark.skipif(not STOCK_CONFIGS, reason='MMSegmentation is installed without its configs')
 def test_stock_configs_raise_no_alarm():
-    """The keys of every 7th of those that can be read, the parts of every 42nd."""
+    """The keys of every 7th of those that can be read, the parts and a step of every 42nd."""
     read = built = 0
     for number, path in enumerate(STOCK_CONFIGS[::7]):
         try:
@@ -73,6 +74,8 @@ def test_stock_configs_raise_no_alarm():
         if number % 6 == 0 and path.parent.name not in NEEDS_MMCV_OPS and 'amp' not in path.stem:  # amp wants a GPU
             with no_trace():
                 model, _ = check_parts(config, 'train')
+                check_step(model, config, None, 255)
+                check_prediction(model, config)
             built += isinstance(model, nn.Module)
     assert read > 80 and built > 10
 
