@@ -74,6 +74,7 @@ PRIVATE = (
     Private(BaseDataset, '_join_prefix', '__init__', ()),
     Private(LoadAnnotations, '_load_seg_map', 'transform', ('results',)),
     Private(EncoderDecoder, '_init_decode_head', '__init__', ('decode_head',)),
+    Private(EncoderDecoder, '_init_auxiliary_head', '__init__', ('auxiliary_head',)),
     Private(EncoderDecoder, '_forward', 'forward', ('inputs', 'data_samples')),
     # inherited by a class of ours, which calls it
     Private(BaseDecodeHead, '_transform_inputs', None, ('inputs',)),

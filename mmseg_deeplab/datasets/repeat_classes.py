@@ -104,7 +104,8 @@ def class_presence(dataset: BaseDataset) -> np.ndarray:
 
 def _scan(items: list[dict]) -> np.ndarray:
     """Read every mask. Each thread holds one mask, and of the large ones there is one at a time."""
-    load, large = LoadLabels(), threading.Lock()
+    load: Any = LoadLabels()
+    large = threading.Lock()
 
     def shown(item: dict) -> np.ndarray:
         values = np.zeros(256, bool)
