@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--mode', default='adaptive', help='adaptive, all or fast, see docs/dense_crf.md')
     parser.add_argument('--backend', default='auto', help='auto, torch or pydensecrf')
     parser.add_argument('--classes', nargs='+', default=[], help='the classes whose mean IoU counts (default: all)')
-    parser.add_argument('--workers', type=int, default=allowed_cpus(), help='processes (default: %(default)s)')
+    parser.add_argument('--workers', type=int, default=allowed_cpus(), help='threads (default: %(default)s)')
     parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")
     args = parser.parse_args(argv)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +11,6 @@ import torch
 
 from ..errors import UserError
 from .dense_crf import DenseCRF
-from .memory import keep_freed_memory
 
 
 def allowed_cpus() -> int:
@@ -90,10 +88,3 @@ class CRFPool:
             raise UserError(f'{name}: {error}') from None
         except Exception as error:
             raise RuntimeError(f'{name}: {error}') from error
-
-
-def start_worker() -> None:
-    """Set up a process of one thread that does nothing but refine images."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    torch.set_num_threads(1)
-    keep_freed_memory()

@@ -11,6 +11,7 @@ from mmengine.dataset import Compose
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from ..crf.pool import allowed_cpus
 from ..datasets import ImageMaskFolder
 from ..progress import progress
 from .building import build_part, explained
@@ -160,7 +161,7 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
     classes = len(dataset.metainfo.get('classes') or ())
     seen: set[int] = set()
     sizes: dict[str, tuple[int, int]] = {}
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, allowed_cpus())
     title = f'checking {len(chosen)} of {len(samples)} {split} images'
     with progress(title, len(chosen)) as advance, ThreadPoolExecutor(workers) as pool:
         checks = pool.map(lambda sample: _problem(sample, loads, classes, dataset.ignore_index, seen, sizes), chosen)

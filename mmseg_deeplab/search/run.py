@@ -18,7 +18,7 @@ from ..inference.model import Segmentor
 from ..inference.refine import crf_input, keep_logits
 from ..progress import progress
 from ..visualization.crf_maps import surface_figure
-from .search import Candidate, Score, Search, save_case
+from .search import Candidate, Score, Search, is_case, save_case
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def search_crf(
         fixed: Parameters of `DenseCRF` that are not searched.
         images, held_out: How many images to search on, and how many others to check the best candidate on.
         seed: Of the choice of images.
-        workers: Processes that refine.
+        workers: Threads that refine.
         class_subset: Names or indices of the classes whose mean IoU counts; empty means all.
         ignore_index: The label of pixels that do not count.
 
@@ -133,7 +133,7 @@ def predict_cases(
     model.eval()
     with progress('network', len(paths)) as advance:
         for index, path in zip(order, paths, strict=True):
-            if not path.exists():
+            if not is_case(path):
                 batch = pseudo_collate([dataset[index]])
                 with keep_logits(model):
                     sample: Any = model.test_step(batch)[0]

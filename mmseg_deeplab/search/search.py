@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +23,6 @@ import torch
 
 from ..checkpoints.save import atomic_write
 from ..crf import DenseCRF
-from ..crf.pool import start_worker
 from ..errors import UserError
 from ..evaluation.confusion import Scores, nanmean
 from ..progress import progress
@@ -59,9 +60,25 @@ def save_case(path: Path, image: np.ndarray, logits: torch.Tensor, truth: np.nda
 
 
 def load_case(path: Path) -> Case:
-    """Read what `save_case` wrote."""
-    with np.load(path) as file:
-        return Case(file['image'], np.exp(file['log_p'].astype(np.float32)), file['truth'])
+    """Read what `save_case` wrote.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    try:
+        with np.load(path) as file:
+            return Case(file['image'], np.exp(file['log_p'].astype(np.float32)), file['truth'])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f'{path} is damaged ({error}): delete it, and the search makes it anew') from error
+
+
+def is_case(path: Path) -> bool:
+    """Whether there is a whole file of `save_case`; one that was cut short has lost its list of contents."""
+    try:
+        with np.load(path) as file:
+            return set(file.files) == {'image', 'log_p', 'truth'}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return False
 
 
 @dataclass(frozen=True)
@@ -85,7 +102,7 @@ class Search:
         class_subset: Classes whose mean IoU is searched for; empty means all. Those that are not in the truth of the
             cases do not count.
         ignore_index: The label of pixels that do not count.
-        workers: Processes; 1 counts in this one. `close` ends them, or a `with` block.
+        workers: Threads; 1 counts in this one. `close` ends them, or a `with` block.
         title: Of the present round, for its progress display.
     """
 
@@ -104,7 +121,7 @@ class Search:
         self.class_subset = list(class_subset)
         self.workers, self.title = workers, title
         self._state = state
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self._counted: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         self._read_state(dict(origin=origin, num_classes=num_classes, fixed=self.fixed, ignore_index=ignore_index))
 
@@ -126,7 +143,9 @@ class Search:
         matrix = np.zeros(self.num_classes**2, np.int64)
         for path in cases:
             cells, counts = self._counted[path.name, _key(candidate)]
-            matrix[cells] += counts
+            matrix[np.asarray(cells, np.int64)] += np.asarray(counts, np.int64)
+        if not matrix.any():
+            raise UserError(f'all {len(cases)} images of the search are void: there is nothing to judge the CRF by')
         matrix = matrix.reshape(self.num_classes, self.num_classes)
         # All candidates are judged among the classes of the truth: to predict no false class is worth its pixels, not a
         # mean over fewer classes.
@@ -135,7 +154,7 @@ class Search:
         return Score(candidate, nanmean(iou), scores.pixel_acc)
 
     def close(self) -> None:
-        """End the worker processes; what they have begun is lost, what they have handed in is in the state file."""
+        """End the workers; what they have begun is lost, what they have handed in is in the state file."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
@@ -165,29 +184,40 @@ class Search:
                 yield path, _count(path, candidates, *setup)
             return
         if self._pool is None:
-            # spawn: forking a process whose torch has threads may hang.
-            self._pool = ProcessPoolExecutor(self.workers, get_context('spawn'), start_worker)
+            self._pool = ThreadPoolExecutor(self.workers, 'crf_search', torch.set_num_threads, (1,))
         futures = {self._pool.submit(_count, path, candidates, *setup): path for path, candidates in tasks.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
     def _read_state(self, setup: dict) -> None:
-        if not self._state.exists():
+        """Take over what an earlier run has counted, as far as its file is whole."""
+        lines = self._state.read_bytes().splitlines(keepends=True) if self._state.exists() else []
+        entries: list[Any] = list(itertools.takewhile(lambda entry: entry is not None, map(_parsed, lines)))
+        if not entries:
+            if lines:
+                warnings.warn(f'{self._state} is damaged from its first line on: counting begins anew', stacklevel=3)
             with atomic_write(self._state) as file:
                 file.write(f'{json.dumps(setup)}\n'.encode())
             return
-        first, *lines = self._state.read_text().splitlines(keepends=True)
-        if json.loads(first) != setup:
+        if entries[0] != setup:
             raise UserError(
-                f'{self._state} belongs to a search with other settings:\n  there: {first.strip()}\n  now:   '
-                f'{json.dumps(setup)}\nDelete it, or give this search another folder'
+                f'{self._state} belongs to a search with other settings:\n  there: {json.dumps(entries[0])}\n'
+                f'  now:   {json.dumps(setup)}\nDelete it, or give this search another folder'
             )
-        whole = [line for line in lines if line.endswith('\n')]
-        for line in whole:
-            entry = json.loads(line)
+        for entry in entries[1:]:
             self._counted[entry['case'], _key(entry['candidate'])] = entry['cells'], entry['counts']
-        if len(whole) < len(lines):  # the next line must not continue the one cut off
-            os.truncate(self._state, len(''.join([first, *whole]).encode()))
+        if len(entries) < len(lines):  # the next line must not continue the one cut off
+            os.truncate(self._state, sum(map(len, lines[: len(entries)])))
+
+
+def _parsed(line: bytes) -> dict | None:
+    """What a line of the state file says, None for one that is not whole."""
+    try:
+        entry = json.loads(line) if line.endswith(b'\n') else None
+    except ValueError:
+        return None
+    whole = isinstance(entry, dict) and ('origin' in entry or entry.keys() >= {'case', 'candidate', 'cells', 'counts'})
+    return entry if whole else None
 
 
 def coarse_to_fine(

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 
 from mmseg_deeplab.crf import DenseCRF
 from mmseg_deeplab.search import search
-from mmseg_deeplab.search.search import GRIDS, Score, Search, coarse_to_fine, load_case, save_case
+from mmseg_deeplab.search.search import GRIDS, Score, Search, coarse_to_fine, is_case, load_case, save_case
 
 densecrf = pytest.importorskip('pydensecrf.densecrf')
 
@@ -125,6 +125,46 @@ def test_an_interrupted_search_goes_on_where_it_stopped(cases, tmp_path, monkeyp
     assert sorted(state.read_text().splitlines()) == sorted(text.splitlines())
     steps.clear()
     assert again.scores(CANDIDATES, list(cases)) == whole and not steps
+
+
+@pytest.mark.parametrize('damage', [b'', b'{"origin"', b'\x00\x01\n', b'[]\n'])
+def test_a_state_that_lost_its_first_line_is_begun_anew(cases, tmp_path, damage):
+    state = tmp_path / 'state.jsonl'
+    state.write_bytes(damage)
+    with pytest.warns(UserWarning, match='counting begins anew') if damage else nullcontext():
+        search = Search(state, 3, FIXED)
+    with search:
+        scores = search.scores([None], list(cases))
+    with Search(state, 3, FIXED) as again:
+        assert again.scores([None], list(cases)) == scores
+
+
+@pytest.mark.parametrize('damage', ['cut', 'garbled', 'of another kind'])
+def test_lines_from_a_damaged_one_on_are_counted_anew(cases, tmp_path, damage):
+    state = tmp_path / 'state.jsonl'
+    with Search(state, 3, FIXED) as search:
+        scores = search.scores([None], list(cases))
+    lines = state.read_bytes().splitlines(keepends=True)
+    lines[2] = {'cut': lines[2][:20], 'garbled': b'\xff\xfe{\n', 'of another kind': b'{"case": 1}\n'}[damage]
+    state.write_bytes(b''.join(lines))
+    with Search(state, 3, FIXED) as search:
+        assert search.scores([None], list(cases)) == scores
+    assert len(state.read_bytes().splitlines()) == 1 + len(cases)
+
+
+def test_damaged_cases_are_named_and_void_ones_do_not_count(cases, tmp_path):
+    case = load_case(list(cases)[0])
+    void = tmp_path / 'void.npz'
+    save_case(void, case.image, torch.from_numpy(case.probabilities).log(), np.full_like(case.truth, 255))
+    with Search(tmp_path / 'a.jsonl', 3, FIXED) as search:
+        assert search.scores([None], [*cases, void]) == search.scores([None], list(cases))
+        with pytest.raises(ValueError, match='all 1 images of the search are void'):
+            search.scores([None], [void])
+    for content in (b'', void.read_bytes()[:200], b'PK\x03\x04'):
+        (tmp_path / 'cut.npz').write_bytes(content)
+        assert not is_case(tmp_path / 'cut.npz') and is_case(void)
+        with pytest.raises(ValueError, match=r'cut\.npz is damaged'):
+            load_case(tmp_path / 'cut.npz')
 
 
 def test_a_state_of_other_settings_is_refused(tmp_path):
