@@ -5,6 +5,7 @@ python tools/train.py configs/deeplabv3plus_r50_voc.py --data-root data/VOCdevki
 """
 
 import argparse
+import sys
 
 from ..preflight import check
 from .configure import build_runner, close_process_group, load_train_config
@@ -32,5 +33,10 @@ def main() -> None:
     args = parser.parse_args()
     cfg = load_train_config(args)
     check(cfg, 'train', check_all=args.check_all)
-    build_runner(cfg).train()
+    status = None
+    try:
+        build_runner(cfg).train()
+    except SystemExit as left:  # by a signal; held on to, it would keep the runner
+        status = left.code
     close_process_group()
+    sys.exit(status)

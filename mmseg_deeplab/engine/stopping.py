@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import barrier, is_distributed
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..errors import UserError
@@ -92,6 +92,7 @@ def leave_if_asked(runner: Runner, request: StopRequest, point: str, prepare: Ca
     saver = next((hook for hook in runner.hooks if isinstance(hook, CrashSafeCheckpointHook)), None)
     if saver is not None and not by_epoch:
         saver.save_at(runner, done)
+        barrier()  # a launcher ends the others as soon as one has left
     message = f'left after iteration {done} of {runner.max_iters} by {number.name}; {go_on_from(runner)}'
     runner.logger.warning(message)
     if number == signal.SIGTERM:

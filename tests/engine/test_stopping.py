@@ -31,8 +31,8 @@ from tiny_training import Net, tiny_runner
 
 class Slow(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        time.sleep({pause})
         print('iteration', runner.iter + 1, flush=True)
+        time.sleep({pause})
 
 hook = dict(interval=10**6)
 hooks = [dict(type='ExactResumeHook'), Slow()]
@@ -41,7 +41,7 @@ explain(runner.train)
 """
 
 
-def start(work_dir, repo, pause=0.01, **more):
+def start(work_dir, repo, pause=0.01, after=3, **more):
     code = ENDLESS.format(paths=[str(Path(__file__).parent), str(repo)], work_dir=str(work_dir), pause=pause, more=more)
     run = subprocess.Popen(
         [sys.executable, '-c', code],
@@ -51,7 +51,7 @@ def start(work_dir, repo, pause=0.01, **more):
         start_new_session=True,
     )
     for line in run.stdout:
-        if line.startswith('iteration 3'):
+        if line.startswith(f'iteration {after}'):
             break
     return run
 
@@ -85,7 +85,7 @@ def test_a_signal_saves_and_leaves(number, status, group, tmp_path, repo):
 
 
 def test_a_second_interrupt_ends_at_once(tmp_path, repo):
-    run = start(tmp_path, repo, pause=30)
+    run = start(tmp_path, repo, pause=30, after=1)
     for _ in range(2):
         time.sleep(0.5)
         os.kill(run.pid, signal.SIGINT)
