@@ -21,6 +21,7 @@ CONFIGS = {
     'deeplabv3_r101_cascade_voc': dict(base_channels=8),
     'deeplabv3plus_mobilenetv2_voc': dict(width=0.25),
     'deeplabv3plus_xception41_voc': dict(),
+    'deeplabv3plus_mobilenetv2_crf_demo': dict(width=0.25),
 }
 
 
