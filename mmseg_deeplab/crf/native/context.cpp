@@ -417,8 +417,13 @@ void Context::write_blocks(float *out) {
 int64_t Context::bytes() const {
   int64_t sum = space_.bytes();
   for (const auto *buffer : {&unary_, &rows_, &rest_, &share_, &state_, &energy_, &message_}) sum += buffer->bytes();
-  for (const auto &filter : filters_)
-    sum += filter->lattice.bytes() + filter->values[0].bytes() + filter->values[1].bytes();
+  for (const auto *buffer : {&active_.unary, &active_.rest, &active_.rows, &active_.share, &active_.found_rows})
+    sum += buffer->bytes();
+  sum += active_.list.bytes() + active_.found_list.bytes() + active_.number.bytes() + active_.touched.bytes() +
+         active_.reached.bytes() + active_.leads.bytes() + (active_.grid ? active_.grid->bytes() : 0);
+  for (const auto *filters : {&filters_, &active_.filters})
+    for (const auto &filter : *filters)
+      sum += filter->lattice.bytes() + filter->values[0].bytes() + filter->values[1].bytes();
   return sum;
 }
 
