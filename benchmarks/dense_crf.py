@@ -1,38 +1,39 @@
-"""The dense CRF's backends, threads, workers and class pruning, against one pydensecrf process in the same run.
+"""The dense CRF beside pydensecrf itself, alternating in one run: speed, agreement, memory, and where the time goes.
 
-    python benchmarks/dense_crf.py                                  # generated images and outputs
-    python benchmarks/dense_crf.py --logits work_dirs/cases --images 20
+    python benchmarks/dense_crf.py                                   # generated images and outputs
+    python benchmarks/dense_crf.py --cases work_dirs/crf_search/CONFIG/cases --images 12 --plots work_dirs/crf_plots
 
-`--logits` is a folder of cases that tools/crf_search.py cached: real images, a network's outputs and the truth.
-Every round runs every method over all images, in turn; a method's ratio is of its time to that of the one pydensecrf
-process in the same round, and median, minimum and maximum over the rounds are printed. Lattices of the position kernel
-are cached between images, as they are in use; workers are started before the clock. `dQ` is the largest difference of
-any probability to unpruned pydensecrf, `labels` the share of pixels with its label, `mIoU` the difference in mean IoU.
+`--cases` is a folder of cases that tools/crf_search.py cached: real images, a network's outputs and the truth. Times
+are the least of `--rounds` runs that alternate with pydensecrf's; a ratio is the median over the images. One thread:
+CPU time of the thread, which other work on the machine disturbs least. Several images at once: wall clock, which
+needs an idle machine. `dQ` is the largest difference of any probability to pydensecrf, `labels` the share of pixels
+with its label, `mIoU` the difference in mean IoU. Memory is what a process grows by in its first call, beyond inputs,
+as a share of what pydensecrf's process grows by.
 """
 
 import argparse
+import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmseg_deeplab.crf.search import Case, load_case
 
-from mmseg_deeplab.crf import CRFPool, DenseCRF
+from mmseg_deeplab.crf import CRFPool, DenseCRF, native
+from mmseg_deeplab.crf.presets import PRESETS
+from mmseg_deeplab.search.search import Case, load_case
 
-PRESETS = {
-    'v1': dict(pos_w=3, pos_xy_std=3, bi_w=5, bi_xy_std=50, bi_rgb_std=3),
-    'v2_vgg16': dict(pos_w=2, pos_xy_std=2, bi_w=4, bi_xy_std=65, bi_rgb_std=3),
-    'v2_r101': dict(pos_w=3, pos_xy_std=1, bi_w=4, bi_xy_std=67, bi_rgb_std=3),
-    'pydensecrf_readme': dict(pos_w=3, pos_xy_std=3, bi_w=10, bi_xy_std=80, bi_rgb_std=13),
-}
+MODES = ('all', 'adaptive', 'fast')
+NAMES = ('pos_w', 'pos_xy_std', 'bi_w', 'bi_xy_std', 'bi_rgb_std')
+Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def generated_case(seed: int, height: int = 375, width: int = 500, classes: int = 21) -> Case:
+def generated_case(seed: int, height: int = 375, width: int = 500, classes: int = 21, texture: float = 12) -> Case:
     """A textured image and smooth softmax outputs, peaked on the classes of a coarse truth."""
     rng = np.random.default_rng(seed)
 
@@ -40,130 +41,268 @@ def generated_case(seed: int, height: int = 375, width: int = 500, classes: int 
         coarse = torch.from_numpy(rng.normal(0, scale, (1, channels, cells, cells))).float()
         return torch.nn.functional.interpolate(coarse, (height, width), mode='bicubic')[0]
 
-    image = 128 + smooth(3, 4, 60) + smooth(3, 60, 12) + torch.from_numpy(rng.normal(0, 2, (3, height, width)))
+    noise = torch.from_numpy(rng.normal(0, texture / 6, (3, height, width)))
+    image = 128 + smooth(3, 4, 60) + smooth(3, 60, texture) + noise
     truth = smooth(classes, 5, 4) - 2 * torch.arange(classes)[:, None, None]
     probabilities = (truth + smooth(classes, 24, 1)).softmax(0).numpy()
-    return Case(image.clamp(0, 255).byte().permute(1, 2, 0).numpy(), probabilities, truth.argmax(0).numpy())
+    return Case(
+        image.clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy(), probabilities, truth.argmax(0).numpy()
+    )
 
 
-def methods(parameters: dict, prune: float, workers: int, stack: ExitStack) -> dict[str, Callable]:
-    """Name -> function of (images, probabilities); the first is the reference."""
-
-    def one_process(threads: int, **options) -> Callable:
-        crf = DenseCRF(**parameters, **options)
-
-        def run(images, probabilities):
-            torch.set_num_threads(threads)
-            return [crf(*each) for each in zip(images, probabilities, strict=True)]
-
-        return run
-
-    def thread_pool(**options) -> Callable:
-        crf, threads = DenseCRF(**parameters, **options), stack.enter_context(ThreadPoolExecutor(workers))
-
-        def run(images, probabilities):
-            torch.set_num_threads(1)
-            return list(threads.map(crf, images, probabilities))
-
-        return run
-
-    def pool(**options) -> Callable:
-        pool = stack.enter_context(CRFPool(DenseCRF(**parameters, **options), workers))
-        return lambda images, probabilities: list(pool.map(images, probabilities))
-
-    all_methods = {'pydensecrf': one_process(1, backend='pydensecrf')}
-    for threads in sorted({1, workers}):
-        all_methods[f'torch, {threads} thread{"s" * (threads > 1)}'] = one_process(threads, backend='torch')
-    all_methods[f'torch, {workers} images in threads'] = thread_pool(backend='torch')
-    for backend in ('pydensecrf', 'torch'):
-        all_methods[f'{backend}, {workers} workers'] = pool(backend=backend)
-    for backend in ('pydensecrf', 'torch'):
-        all_methods[f'{backend}, pruned'] = one_process(1, backend=backend, prune=prune)
-    all_methods[f'torch, pruned, {workers} workers'] = pool(backend='torch', prune=prune)
-    if torch.cuda.is_available():
-        all_methods['torch, GPU'] = on_gpu(DenseCRF(**parameters, backend='torch'))
-    return all_methods
+def with_more_classes(case: Case, classes: int, seed: int) -> Case:
+    """The case's classes and generated ones that appear in places: 20 to 40 of 150 exceed 1e-2 somewhere."""
+    height, width = case.truth.shape
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.normal(0, 1.6, (1, classes - len(case.probabilities), 6, 6))).float()
+    others = torch.nn.functional.interpolate(coarse, (height, width), mode='bicubic')[0].numpy()
+    others -= np.linspace(3, 14, len(others))[:, None, None]
+    logits = np.concatenate([np.log(case.probabilities.clip(1e-9)), others])
+    return case._replace(probabilities=torch.from_numpy(logits).softmax(0).numpy())
 
 
-def on_gpu(crf: DenseCRF) -> Callable:
-    """Batches of 8, copies to and from the GPU included."""
+def flattened(case: Case) -> Case:
+    """Logits divided by three: nothing can be left out."""
+    return case._replace(probabilities=(torch.from_numpy(case.probabilities.clip(1e-9)).log() / 3).softmax(0).numpy())
 
-    def run(images, probabilities):
-        results = []
-        for start in range(0, len(images), 8):
-            part = slice(start, start + 8)
-            batch = [torch.from_numpy(p).cuda() for p in probabilities[part]]
-            results += [q.cpu().numpy() for q in crf([torch.from_numpy(image) for image in images[part]], batch)]
-        return results
+
+def pydensecrf(parameters: dict) -> Method:
+    """pydensecrf as its own documentation calls it."""
+    from pydensecrf import densecrf
+
+    def run(image, p):
+        classes, height, width = p.shape
+        crf = densecrf.DenseCRF2D(width, height, classes)
+        crf.setUnaryEnergy(np.ascontiguousarray(-np.log(p.clip(1e-5, 1)).reshape(classes, -1)))
+        crf.addPairwiseGaussian(sxy=parameters['pos_xy_std'], compat=parameters['pos_w'])
+        crf.addPairwiseBilateral(
+            sxy=parameters['bi_xy_std'], srgb=parameters['bi_rgb_std'], rgbim=image, compat=parameters['bi_w']
+        )
+        return np.array(crf.inference(10)).reshape(p.shape)
 
     return run
 
 
+@dataclass
+class Row:
+    """What one method did on all cases."""
+
+    seconds: list[float] = field(default_factory=list)  # of an image, the least of the rounds
+    ratios: list[float] = field(default_factory=list)
+    difference: float = 0.0
+    same: list[float] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, seconds: float, reference: float, q: np.ndarray, expected: np.ndarray) -> None:
+        self.seconds.append(seconds)
+        self.ratios.append(reference / seconds)
+        self.difference = max(self.difference, float(abs(q - expected).max()))
+        self.labels.append(q.argmax(0))
+        self.same.append(float((q.argmax(0) == expected.argmax(0)).mean()))
+
+
+def compare(reference: Method, methods: dict[str, Method], cases: Sequence[Case], rounds: int) -> dict[str, Row]:
+    rows = {name: Row() for name in ('pydensecrf', *methods)}
+    for case in cases:
+        inputs = case.image, case.probabilities
+        best: dict[str, float] = {}
+        answers = {name: method(*inputs) for name, method in methods.items()}  # also warms up
+        for _ in range(rounds):
+            for name, method in {'pydensecrf': reference, **methods}.items():
+                start = time.thread_time()
+                answers[name] = method(*inputs)
+                best[name] = min(best.get(name, np.inf), time.thread_time() - start)
+        for name, row in rows.items():
+            row.add(best[name], best['pydensecrf'], answers[name], answers['pydensecrf'])
+    return rows
+
+
 def mean_iou(labels: list[np.ndarray], truths: list[np.ndarray]) -> float:
     """Percent, over the classes in the truth; 255 is void."""
-    labels, truths = (np.concatenate([each.ravel() for each in maps]).astype(np.int64) for maps in (labels, truths))
-    labels, truths = labels[truths != 255], truths[truths != 255]
-    classes = int(max(labels.max(), truths.max())) + 1
-    confusion = np.bincount(truths * classes + labels, minlength=classes**2).reshape(classes, classes)
+    flat, truth = (np.concatenate([each.ravel() for each in maps]).astype(np.int64) for maps in (labels, truths))
+    flat, truth = flat[truth != 255], truth[truth != 255]
+    classes = int(max(flat.max(), truth.max())) + 1
+    confusion = np.bincount(truth * classes + flat, minlength=classes**2).reshape(classes, classes)
     present = confusion.sum(1) > 0
     union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
     return 100 * float((confusion.diagonal()[present] / union[present]).mean())
 
 
+def show(title: str, rows: dict[str, Row], truths: list[np.ndarray]) -> None:
+    print(f'\n{title}\n{"":24} s/image   times pydensecrf (min to max)   max dQ    labels      mIoU')
+    expected = mean_iou(rows['pydensecrf'].labels, truths)
+    for name, row in rows.items():
+        print(
+            f'{name:24} {statistics.mean(row.seconds):7.3f}   {statistics.median(row.ratios):6.2f} '
+            f'({min(row.ratios):.2f} to {max(row.ratios):.2f})      {row.difference:10.1e}  '
+            f'{100 * statistics.mean(row.same):9.5f} %   {mean_iou(row.labels, truths) - expected:+.4f}',
+            flush=True,
+        )
+
+
+def at_once(parameters: dict, cases: Sequence[Case], workers: int, rounds: int) -> None:
+    """Several images at once in threads, by the clock on the wall, beside pydensecrf's one after the other."""
+    reference = pydensecrf(parameters)
+    pools = {mode: CRFPool(DenseCRF(**parameters, mode=mode), workers) for mode in MODES}
+    images, probabilities = [case.image for case in cases], [case.probabilities for case in cases]
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for case in cases:
+            reference(case.image, case.probabilities)
+        best['pydensecrf'] = min(best.get('pydensecrf', np.inf), time.perf_counter() - start)
+        for mode, pool in pools.items():
+            start = time.perf_counter()
+            for _ in pool.map(images, probabilities):
+                pass
+            best[mode] = min(best.get(mode, np.inf), time.perf_counter() - start)
+    print(f'\n{workers} images at once, wall clock, times one pydensecrf:')
+    print('   '.join(f'{mode} {best["pydensecrf"] / best[mode]:.2f}' for mode in MODES), flush=True)
+    for pool in pools.values():
+        pool.close()
+
+
+MEMORY = """
+import sys, threading, time
+import numpy as np
+sys.path.insert(0, 'benchmarks')
+import dense_crf as bench
+with np.load(sys.argv[2]) as file:
+    image, p = file['image'], file['p']
+parameters = {name: float(value) for name, value in zip(bench.NAMES, sys.argv[3:])}
+reference = bench.pydensecrf(parameters)
+run = reference if sys.argv[1] == 'pydensecrf' else bench.DenseCRF(**parameters, mode=sys.argv[1])
+small = np.ascontiguousarray(image[:40, :40]), np.ascontiguousarray(p[:, :40, :40])
+run(*small)
+def peak():
+    return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM'))
+open('/proc/self/clear_refs', 'w').write('5')  # the peak so far is forgotten
+before = peak()
+run(image, p)
+print((peak() - before) / 1024)
+"""
+
+
+def memory(case: Case, parameters: dict, folder: Path) -> None:
+    np.savez(folder / 'case.npz', image=case.image, p=case.probabilities)
+    grown = {}
+    for method in ('pydensecrf', *MODES):
+        values = [str(parameters[name]) for name in NAMES]
+        command = [sys.executable, '-c', MEMORY, method, str(folder / 'case.npz'), *values]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode:
+            print(f'\nmemory was not measured: {run.stderr.strip().splitlines()[-1]}')
+            return
+        grown[method] = float(run.stdout)
+    print(f'\nmemory of a call, MiB: pydensecrf {grown["pydensecrf"]:.0f}')
+    print(
+        '   '.join(f'{mode} {grown[mode]:.0f} ({grown[mode] / grown["pydensecrf"]:.2f})' for mode in MODES), flush=True
+    )
+
+
+def phases(case: Case, parameters: dict, mode: str) -> dict[str, float]:
+    """CPU seconds of each phase of one call, warm, and the points of its lattices."""
+    crf = DenseCRF(**parameters, mode=mode)
+    best: dict[str, float] = {}
+    for _ in range(4):
+        report: dict[str, float] = {}
+        start = time.thread_time()
+        for _ in native.mean_field(
+            case.image, case.probabilities, crf.kernels, 10, 'symmetric', mode, 1e-5, report=report
+        ):
+            pass
+        report['seconds'] = time.thread_time() - start
+        best = report if not best or report['seconds'] < best['seconds'] else best
+    return best
+
+
+def plots(parameters: dict, folder: Path) -> None:
+    """Time against pixels, classes and lattice points, and the share of each phase."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    reference = pydensecrf(parameters)
+    sizes = {h * w: generated_case(0, h, w) for h, w in ((96, 128), (192, 256), (288, 384), (375, 500), (563, 750))}
+    classes = {c: generated_case(0, 188, 250, c) for c in (2, 5, 10, 21, 40, 80, 150)}
+    textures = [generated_case(0, texture=texture) for texture in (1, 3, 6, 12, 24, 48)]
+    points = {phases(case, parameters, 'all')['points']: case for case in textures}
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5))
+    for axis, cases, label in zip(axes, (sizes, classes, points), ('pixels', 'classes', 'lattice points'), strict=True):
+        rows = compare(reference, {mode: DenseCRF(**parameters, mode=mode) for mode in MODES}, [*cases.values()], 2)
+        for name, row in rows.items():
+            axis.loglog([*cases], row.seconds, marker='o', label=name)
+        axis.set_xlabel(label)
+        axis.set_ylabel('s, one thread')
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(folder / 'time.png', dpi=120)
+    figure, axis = pyplot.subplots(figsize=(8, 3))
+    left = dict.fromkeys(MODES, 0.0)
+    reports = {mode: phases(generated_case(0), parameters, mode) for mode in MODES}
+    for phase in reports['all']:
+        if phase not in ('points', 'bytes', 'seconds'):
+            share = [1000 * reports[mode][phase] for mode in MODES]
+            axis.barh(MODES, share, left=[*left.values()], label=phase)
+            left = {mode: left[mode] + value for mode, value in zip(MODES, share, strict=True)}
+    axis.set_xlabel('ms, one thread')
+    axis.legend(fontsize='small')
+    figure.tight_layout()
+    figure.savefig(folder / 'phases.png', dpi=120)
+    print(f'\n{folder / "time.png"}, {folder / "phases.png"}')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--logits', type=Path, help='folder of cases that tools/crf_search.py cached')
+    parser.add_argument('--cases', type=Path, help='folder of cases that tools/crf_search.py cached')
     parser.add_argument('--images', type=int, default=6, help='how many of them, evenly spread')
-    parser.add_argument('--preset', choices=PRESETS, default='v2_r101')
-    parser.add_argument('--prune', type=float, default=0.01, help='threshold of the pruned runs')
-    parser.add_argument('--workers', type=int, default=2, help='threads, images in threads and worker processes')
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--only', default='', help='run only methods with this text in their name, and pydensecrf')
+    parser.add_argument('--size', type=int, nargs=2, default=(375, 500), help='height and width of generated ones')
+    parser.add_argument('--preset', choices=sorted(PRESETS), default='v2_r101')
+    parser.add_argument('--classes', type=int, default=150, help='of the case of many classes; 0 for none')
+    parser.add_argument('--workers', type=int, default=2, help='images at once')
+    parser.add_argument('--rounds', type=int, default=2)
+    parser.add_argument('--others', action='store_true', help='the torch backend, too')
+    parser.add_argument('--plots', type=Path, help='folder for plots')
     args = parser.parse_args()
-
-    if args.logits:
-        paths = sorted(args.logits.rglob('*.npz'))
+    if not native.is_available():
+        parser.error('the native kernel was not built here: install a C++ compiler, and this package again')
+    parameters = {name: PRESETS[args.preset][name] for name in NAMES}
+    if args.cases:
+        paths = sorted(args.cases.rglob('*.npz'))
         if not paths:
-            parser.error(f'--logits {args.logits} holds no .npz file; tools/crf_search.py makes them')
+            parser.error(f'--cases {args.cases} holds no .npz file; tools/crf_search.py makes them')
         cases = [load_case(path) for path in paths[:: max(1, len(paths) // args.images)][: args.images]]
     else:
-        cases = [generated_case(seed) for seed in range(args.images)]
-    images, probabilities, truths = (list(each) for each in zip(*cases, strict=True))
-    active = statistics.mean(int((p.max((1, 2)) > args.prune).sum()) for p in probabilities)
+        cases = [generated_case(seed, *args.size) for seed in range(args.images)]
+    torch.set_num_threads(1)
+    info = Path('/proc/cpuinfo')
+    models = [line.split(':')[1].strip() for line in info.read_text().splitlines() if 'model name' in line]
     print(
-        f'{len(images)} {"real" if args.logits else "generated"} cases, {len(probabilities[0])} classes '
-        f'({active:.1f} above {args.prune}), {args.preset}, {args.rounds} rounds, torch {torch.__version__}'
+        f'{len(cases)} {"real" if args.cases else "generated"} cases, {args.preset}, {args.rounds} rounds; '
+        f'{models[0] if models else platform.processor()}, {native.instruction_set()}'
     )
-    with ExitStack() as stack:
-        runs = methods(PRESETS[args.preset], args.prune, args.workers, stack)
-        runs = {name: run for name, run in runs.items() if args.only in name or name == 'pydensecrf'}
-        report(runs, images, probabilities, truths, args.rounds)
-
-
-def report(runs: dict[str, Callable], images, probabilities, truths, rounds: int) -> None:
-    seconds = {name: [] for name in runs}
-    answers = {name: run(images, probabilities) for name, run in runs.items()}  # also warms up
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(images, probabilities)
-            seconds[name].append(time.perf_counter() - start)
-    expected = answers['pydensecrf']
-    miou = mean_iou([q.argmax(0) for q in expected], truths)
-    plain = mean_iou([p.argmax(0) for p in probabilities], truths)
-    print(f'mIoU {plain:.2f} without CRF, {miou:.2f} with pydensecrf')
-    print(f'{"":28} s/image   ratio (min to max)      max dQ    labels      mIoU')
-    for name, times in seconds.items():
-        ratios = [a / b for a, b in zip(seconds['pydensecrf'], times, strict=True)]
-        difference = max(float(abs(q - e).max()) for q, e in zip(answers[name], expected, strict=True))
-        same = np.concatenate(
-            [(q.argmax(0) == e.argmax(0)).ravel() for q, e in zip(answers[name], expected, strict=True)]
-        )
-        change = mean_iou([q.argmax(0) for q in answers[name]], truths) - miou
-        print(
-            f'{name:28} {statistics.median(times) / len(images):7.3f}   {statistics.median(ratios):5.2f} '
-            f'({min(ratios):.2f} to {max(ratios):.2f})   {difference:8.1e}   {100 * same.mean():8.4f} %   {change:+.3f}'
-        )
+    reference = pydensecrf(parameters)
+    methods: dict[str, Method] = {mode: DenseCRF(**parameters, mode=mode) for mode in MODES}
+    if args.others:
+        methods['torch, all'] = DenseCRF(**parameters, mode='all', backend='torch')
+        methods['torch, adaptive'] = DenseCRF(**parameters, backend='torch')
+    truths = [case.truth for case in cases]
+    show('one thread', compare(reference, methods, cases, args.rounds), truths)
+    native_only = {mode: methods[mode] for mode in MODES}
+    show('nothing to leave out', compare(reference, native_only, [*map(flattened, cases)], args.rounds), truths)
+    at_once(parameters, cases, args.workers, args.rounds)
+    if args.classes:
+        many = [with_more_classes(case, args.classes, seed) for seed, case in enumerate(cases[:2])]
+        likely = statistics.mean(int((case.probabilities.max((1, 2)) > 1e-2).sum()) for case in many)
+        title = f'{args.classes} classes, {likely:.0f} of them above 1e-2 somewhere'
+        show(title, compare(reference, native_only, many, 1), truths[:2])
+    folder = args.plots or Path('work_dirs', 'crf_benchmark')
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == 'linux':
+        memory(cases[0], parameters, folder)
+    if args.plots:
+        plots(parameters, folder)
 
 
 if __name__ == '__main__':

@@ -140,12 +140,14 @@ def mean_field(
     mode: str,
     clip: float,
     steps: bool = False,
+    report: dict[str, float] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the distribution (C, ...) after `iterations` updates or, with `steps`, after 0, 1, ... of them.
 
     Args:
         picture: (H, W, B) uint8, uint16 or float32; None where all kernels bring their own features.
         probabilities: float32 (C, ...), C-contiguous, finite; clipped to [clip, 1] here.
+        report: takes the CPU seconds of each phase, the lattices' points, and the bytes that the context holds.
     """
     library = _library()
     problem, kept_alive = _problem(picture, probabilities, kernels, normalization, mode, clip)
@@ -160,10 +162,25 @@ def mean_field(
                 yield state.copy()
         else:
             _check(library.dcrf_advance(context, iterations, 1, state.ctypes.data))
+            if report is not None:
+                report.update(_report(context))
             yield state
     finally:
         _contexts.give(context)
         del kept_alive
+
+
+_PHASES = ('position lattice', 'colour lattice', 'classes', 'pixels', 'blur', 'fewer classes', 'fewer pixels')
+
+
+def _report(context: int) -> dict[str, float]:
+    seconds, points = (ctypes.c_double * 8)(), (ctypes.c_int64 * 8)()
+    _library().dcrf_phases(context, seconds, points)
+    return {
+        **dict(zip(_PHASES, seconds, strict=False)),
+        'points': float(sum(points)),
+        'bytes': float(_library().dcrf_bytes(context)),
+    }
 
 
 def _check(status: int) -> None:
