@@ -1,6 +1,7 @@
 """The check of the installed stack: each wrong environment is named with the command that mends it."""
 
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -93,19 +94,58 @@ def test_the_package_and_the_crf_need_no_stack():
     assert done.stdout.split() == ['(2,', '5,', '6)', '0.5'], done.stderr
 
 
-@pytest.mark.skipif(shutil.which('make') is None, reason='make is not installed')
-def test_the_makefile_takes_a_folder_with_a_space(repo, tmp_path):
-    """With programs that only say how they were called; the file names of targets are relative."""
+@pytest.fixture
+def make(repo, tmp_path, monkeypatch):
+    """make(*arguments) runs the Makefile in a folder with a space, and returns what it printed.
+
+    Nothing is installed: the programs of both environments only say how they were called. The tests may themselves run
+    under a make, whose variables a make that they start would inherit.
+    """
+    if shutil.which('make') is None:
+        pytest.skip('make is not installed')
     clone = tmp_path / 're po'
     (clone / 'mmseg_deeplab').mkdir(parents=True)
     shutil.copy(repo / 'Makefile', clone)
     for name in ('setup.py', 'constraints.txt', 'mmseg_deeplab/stack.py'):
         (clone / name).touch()
-    for name in ('python', 'ruff'):
-        program = clone / '.venv' / 'bin' / name
-        program.parent.mkdir(parents=True, exist_ok=True)
-        program.write_text(f'#!/bin/sh\necho "{name} called: $@"\n')
-        program.chmod(0o755)
-    done = subprocess.run(['make', 'test', 'lint'], cwd=clone, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and not done.stderr, done.stderr
-    assert 'python called: -m pytest' in done.stdout and 'ruff called: format' in done.stdout
+    for environment in ('.venv', '.venv-openmmlab'):
+        (clone / environment / 'bin').mkdir(parents=True)
+        for name in ('python', 'ruff'):
+            program = clone / environment / 'bin' / name
+            program.write_text(f'#!/bin/sh\necho "{environment}/{name} called: $@"\n')
+            program.chmod(0o755)
+    variables = re.findall(r'^(\w+) [?:]?=', (repo / 'Makefile').read_text(), re.MULTILINE)
+    for name in (*variables, 'MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'MAKEOVERRIDES', 'GNUMAKEFLAGS'):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(['make', *arguments], cwd=clone, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(params=['', 'openmmlab'], ids=['alone', 'make test STACK=openmmlab'])
+def outer(request, monkeypatch):
+    """The environment of a suite that nobody's make, or one for the original packages, has started."""
+    if request.param:
+        monkeypatch.setenv('STACK', request.param)
+        monkeypatch.setenv('MAKEFLAGS', f' -- STACK={request.param}')
+        monkeypatch.setenv('MAKELEVEL', '1')
+
+
+def test_the_makefile_takes_a_folder_with_a_space(outer, make):
+    """The file names of its targets are relative."""
+    printed = make('test', 'lint')
+    assert '.venv/python called: -m pytest' in printed and '.venv/ruff called: format' in printed
+    assert '-e .[onedl,test]' in printed and '.venv-openmmlab' not in printed
+
+
+def test_the_makefile_installs_the_other_stack_apart(outer, make):
+    """As README.md says it: `make test STACK=openmmlab`; mmcv is compiled against the torch that is there."""
+    called = [line for line in make('test', 'STACK=openmmlab').splitlines() if ' called: ' in line]
+    assert all(line.startswith('.venv-openmmlab/python called: -') for line in called)
+    wanted = ('torch==', 'setuptools<81', 'mmcv==2.1.0', '-e .[openmmlab,test]', '-m pytest')
+    places = [next(i for i, line in enumerate(called) if text in line) for text in wanted]
+    assert places == sorted(places)
