@@ -10,6 +10,10 @@ ROOT = Path(__file__).parent
 requirements = runpy.run_path(str(ROOT / 'mmseg_deeplab' / 'stack.py'))['requirements']
 
 NATIVE = 'mmseg_deeplab/crf/native'
+CONFIGS = {
+    '.'.join(['mmseg_deeplab', *folder.relative_to(ROOT).parts]): folder.relative_to(ROOT).as_posix()
+    for folder in sorted({path.parent for path in (ROOT / 'configs').rglob('*.py')})
+}
 COMMON = ['-std=c++17', '-O3', '-fPIC', '-fno-math-errno', '-fno-trapping-math', '-Wno-psabi']
 # The inner loops are compiled for each of these; which one runs is decided on the machine it runs on.
 INSTRUCTION_SETS = {'baseline': []}
@@ -58,7 +62,9 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=find_packages(include=['mmseg_deeplab', 'mmseg_deeplab.*']),
+    # The wheel holds the configs inside of the package, in the same tree, so that each finds its bases.
+    packages=[*find_packages(include=['mmseg_deeplab', 'mmseg_deeplab.*']), *CONFIGS],
+    package_dir=CONFIGS,
     package_data={
         'mmseg_deeplab': ['py.typed'],
         'mmseg_deeplab.crf': ['native/*.cpp', 'native/*.h'],

@@ -14,6 +14,7 @@ ROWS = (
     ('crf',),
     ('models',),
     ('datasets', 'evaluation', 'checkpoints', 'visualization'),
+    ('config_files',),
     ('inference',),
     ('engine', 'search', 'preflight'),
     ('plugin',),

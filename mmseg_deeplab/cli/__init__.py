@@ -14,6 +14,7 @@ COMMANDS = {
     'predict': 'segment pictures, folders and videos',
     'convert': 'convert a checkpoint of another codebase',
     'prepare': 'turn a downloaded dataset into the tree that the configs expect',
+    'config': 'print a ready config, or copy it for editing',
     'browse': 'draw samples of a dataset as the network will see them',
     'crf-search': "search the dense CRF's parameters",
     'crf-visualize': 'draw what the dense CRF does to one image',

@@ -14,11 +14,11 @@ from mmengine.runner import Runner
 from mmseg.evaluation import CityscapesMetric, IoUMetric
 from mmseg.registry import METRICS, RUNNERS
 
-from ..checkpoints.foreign import SUFFIXES as CHECKPOINTS
+from ..config_files import read_config
 from ..crf.memory import keep_freed_memory
 from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
 from ..engine.hooks import DenseCRFHook
-from ..errors import UserError, UserFileNotFoundError
+from ..errors import UserError
 from ..evaluation import SegmentationMetric
 from ..models import DeepLab
 from ..preflight import merge_options
@@ -94,25 +94,13 @@ def close_process_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def load_config(path: str | Path, cfg_options: dict | None = None) -> Config:
-    """Read a config file and apply `--cfg-options` to it.
+def load_config(config: str | Path, cfg_options: dict | None = None) -> Config:
+    """Read a config, a file or a ready one by its name, and apply `--cfg-options` to it.
 
     Raises:
-        ValueError, FileNotFoundError: If there is no such file, or it or the options can't be used.
+        ValueError, FileNotFoundError: If there is none, or it or the options can't be used.
     """
-    path = Path(path)
-    if path.suffix in CHECKPOINTS:
-        raise UserError(f'{path} is a checkpoint, not a config: the config comes first, then the checkpoint')
-    if path.is_dir():
-        raise UserError(f'config {path} is a folder; name the .py file in it')
-    if not path.is_file():
-        raise UserFileNotFoundError(
-            f"config {path} does not exist; the ready ones are in the repository's folder configs"
-        )
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:
-        raise UserError(f'config {path} can not be read: {type(error).__name__}: {error}') from error
+    cfg = read_config(config)
     merge_options(cfg, cfg_options or {})
     return cfg
 

@@ -10,7 +10,7 @@ import argparse
 
 from ..checkpoints.conversion import convert_file
 from ..checkpoints.convert import FORMATS
-from .configure import load_config
+from ..config_files import read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,6 +33,5 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Convert and say what became of it."""
     args = parse_args()
-    if args.config:
-        load_config(args.config)  # explains what is wrong with it
-    print(convert_file(args.src, args.dst, args.source_format, args.config, args.calibrate))
+    config = read_config(args.config).filename if args.config else None
+    print(convert_file(args.src, args.dst, args.source_format, config, args.calibrate))

@@ -14,8 +14,9 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints import load_file, load_state_dict
+from ..config_files import read_config
 from ..datasets import iter_datasets
-from ..errors import UserError, UserFileNotFoundError
+from ..errors import UserError
 from ..models import DeepLab
 from .fast import bf16_pays, prepare_for_inference
 
@@ -44,7 +45,7 @@ def init_model(
     """Build a config's segmentor for inference and load its weights, all of them.
 
     Args:
-        config: Config file or loaded config.
+        config: Config file, name of a ready one such as 'deeplabv3plus_r101_voc', or loaded config.
         checkpoint: Checkpoint file of this model.
         device: 'auto' takes a GPU if there is one; else a PyTorch device, such as 'cpu' or 'cuda:1'.
         output_stride: In place of the config's; the weights are the same.
@@ -62,9 +63,7 @@ def init_model(
         CheckpointMismatchError: the checkpoint is of another model; the message lists the differences.
     """
     if not isinstance(config, Config):
-        if not Path(config).is_file():
-            raise UserFileNotFoundError(f'config {config} does not exist')
-        config = Config.fromfile(config)
+        config = read_config(config)
     init_default_scope(config.get('default_scope', 'mmseg'))
     settings = copy.deepcopy(config.model)
     if output_stride is not None:

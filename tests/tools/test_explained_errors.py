@@ -33,7 +33,7 @@ def error_of(repo, monkeypatch, capsys):
     ],
 )
 def test_config_and_options(error_of, tool, arguments):
-    assert error_of(tool, 'nothing.py', *arguments).startswith('error: config nothing.py does not exist; the ready')
+    assert error_of(tool, 'nothing.py', *arguments).startswith('error: config nothing.py does not exist, neither as')
     typo = error_of(tool, CONFIG, *arguments, '--cfg-options', 'modle.output_stride=8')
     assert typo.startswith('error: ') and "did you mean 'model'" in typo
     assert "'model.output_stride' is not KEY=VALUE" in error_of(
