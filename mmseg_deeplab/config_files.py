@@ -5,6 +5,7 @@ import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -95,10 +96,10 @@ def _names() -> Iterator[str]:
     return (path.relative_to(FOLDER).with_suffix('').as_posix() for path in sorted(FOLDER.rglob('*.py')))
 
 
-def _base_nodes(text: str) -> Iterator[ast.Constant]:
+def _base_nodes(text: str) -> Iterator[Any]:
     """The strings in a config's `_base_ = ...`, in order."""
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == '_base_':
-            nodes = [node for node in ast.walk(statement.value) if isinstance(node, ast.Constant)]
+            nodes: list[Any] = [node for node in ast.walk(statement.value) if isinstance(node, ast.Constant)]
             nodes = [node for node in nodes if '::' not in node.value]  # of another package, wherever the config lies
             yield from sorted(nodes, key=lambda node: (node.lineno, node.col_offset))

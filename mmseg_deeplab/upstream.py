@@ -174,7 +174,7 @@ def has_seed_of_rank(runner: Runner) -> bool:
     return bool(runner._randomness_cfg.get('diff_rank_seed'))
 
 
-def accumulation(wrapper: OptimWrapper) -> int:
+def accumulation(wrapper: Any) -> int:
     """Over how many iterations an optimizer wrapper accumulates gradients."""
     return getattr(wrapper, '_accumulative_counts', 1)  # a dict of wrappers has none
 

@@ -1,7 +1,7 @@
 """Mixed precision on the CPU, which MMEngine's AmpOptimWrapper refuses."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ class CPUAmpOptimWrapper(OptimWrapper):
             )
 
     @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
+    def optim_context(self, model: nn.Module) -> Generator[None, None, None]:
         """Run the body with autocast, and without gradient synchronisation where gradients are accumulated."""
         with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
             yield

@@ -9,7 +9,7 @@ of workers. Both parts are needed: `sampler=dict(type='ResumableSampler')` of th
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -68,7 +68,7 @@ class ResumableSampler(Sampler):
         seed: Shared by all processes; the runner gives its own. None draws one.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None):
+    def __init__(self, dataset: Any, shuffle: bool = True, seed: int | None = None):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.shuffle = shuffle

@@ -5,12 +5,12 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl: Any = None
 
 NAME = '.running'
 

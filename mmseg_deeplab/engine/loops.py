@@ -18,7 +18,7 @@ from mmengine.runner import BaseLoop, Runner, TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from mmseg.registry import LOOPS
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..crf import CRFPool, DenseCRF
 from ..crf.pool import allowed_cpus
@@ -56,6 +56,10 @@ class _RefiningLoop(BaseLoop):
     """
 
     stage: str
+    # Of MMEngine's two loops, one of which stands beside this class among the bases.
+    evaluator: Any
+    fp16: bool
+    dataloader: Any
 
     def __init__(
         self,
@@ -67,12 +71,13 @@ class _RefiningLoop(BaseLoop):
         workers: int | None = None,
         fast: bool = False,
     ):
-        super().__init__(runner, dataloader, evaluator, fp16)
+        beside: Any = super()
+        beside.__init__(runner, dataloader, evaluator, fp16)
         if workers is not None and (not isinstance(workers, int) or workers < 0):
             raise UserError(f'workers={workers!r}: expected None or a whole number >= 0')
         self.crf = make_crf(**crf) if isinstance(crf, dict) else crf
         self.workers, self.fast = workers, fast
-        self._network: nn.Module | None = None
+        self._network: Any = None
         self._pool: CRFPool | None = None
         self._waiting: deque[_Waiting] = deque()
 
@@ -102,6 +107,7 @@ class _RefiningLoop(BaseLoop):
         self._waiting.clear()
 
     def _workers(self) -> int:
+        assert self.crf is not None
         if self.crf.backend != 'pydensecrf' and any(p.is_cuda for p in self.runner.model.parameters()):
             return 0
         if self.workers is not None:
@@ -118,7 +124,8 @@ class _RefiningLoop(BaseLoop):
             data_batch: From the loader.
         """
         if self.crf is None and not self.fast:
-            super().run_iter(idx, data_batch)
+            beside: Any = super()
+            beside.run_iter(idx, data_batch)
             return
         self.runner.call_hook(f'before_{self.stage}_iter', batch_idx=idx, data_batch=data_batch)
         if self._network is None:
@@ -134,11 +141,13 @@ class _RefiningLoop(BaseLoop):
             self._refine_first()
 
     def _submit(self, idx: int, batch: Any, samples: list[SegDataSample]) -> _Waiting:
+        crf = self.crf
+        assert crf is not None
         pixels = original_pixels(self._network, batch, samples)
         inputs = [crf_input(self._network, *each) for each in zip(samples, pixels, strict=True)]
         if self._pool is None:
             images, logits = map(list, zip(*inputs, strict=True))
-            return _Waiting(idx, batch, samples, lambda: self.crf(images, logits), 0, 0)
+            return _Waiting(idx, batch, samples, lambda: crf(images, logits), 0, 0)
         names = [sample.get('img_path') for sample in samples]
         futures = [self._pool.submit(*each, name) for each, name in zip(inputs, names, strict=True)]
         size = sum(logits.nbytes for _, logits in inputs)
@@ -186,7 +195,7 @@ def take_loop(runner: Runner, stage: str) -> _RefiningLoop | None:
     Raises:
         UserError: For a loop that is neither, in whose place none of ours may stand.
     """
-    loop = built_loops(runner).get(stage)
+    loop: Any = built_loops(runner).get(stage)
     if loop is None or isinstance(loop, _RefiningLoop):
         return loop
     name = f'Refining{stage.capitalize()}Loop'

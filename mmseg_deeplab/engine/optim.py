@@ -1,6 +1,7 @@
 """Learning rates and weight decay by kind of parameter, as the DeepLab releases set them."""
 
 from collections import defaultdict
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -48,7 +49,7 @@ class DeepLabOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             if value is None and self.paramwise_cfg:
                 raise UserError(f'optim_wrapper.optimizer.{name} must be given, as paramwise_cfg multiplies it')
 
-    def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: Any = None) -> None:
         """Append one group to `params` for each pair of learning rate and weight decay in `module`."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         classifiers = classifier_modules(module)

@@ -16,7 +16,7 @@ from ..checkpoints.work_dir import LAST
 from ..errors import UserError, UserOSError
 
 
-def is_between_steps(wrapper: OptimWrapper | OptimWrapperDict) -> bool:
+def is_between_steps(wrapper: Any) -> bool:
     """Whether gradients are accumulated that the weights do not have yet, and no checkpoint would hold."""
     wrappers = [each for _, each in wrapper.items()] if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     return not all(each.should_update() for each in wrappers)

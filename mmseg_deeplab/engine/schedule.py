@@ -3,6 +3,7 @@
 import copy
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 from mmengine.optim import ReduceOnPlateauParamScheduler
 from mmengine.runner import Runner
@@ -36,7 +37,8 @@ def check_schedule(runner: Runner) -> None:
     learning = [first + number for number, rate in enumerate(coming) if rate > 0]
     stops = learning[-1] + 1 if learning else first
     # Schedules of MMEngine reach their smallest rate at their own last iteration already, so that one of 0 is usual.
-    ends = [scheduler.end for scheduler in runner.param_schedulers or []]
+    schedulers: Any = runner.param_schedulers or []
+    ends = [scheduler.end for scheduler in schedulers]
     if stops < end - 1 or (stops < end and max(ends, default=end) < end):
         closed = max((each for each in ends if each <= stops + 1), default=stops)
         raise UserError(
@@ -49,7 +51,8 @@ def check_schedule(runner: Runner) -> None:
 def rates_now(runner: Runner) -> str:
     """The smallest and the largest learning rate of the parameters."""
     # MMEngine adds the rate that the config gives under names that end in base_lr.
-    groups = [rates for name, rates in runner.optim_wrapper.get_lr().items() if not name.endswith('base_lr')]
+    wrapper: Any = runner.optim_wrapper
+    groups = [rates for name, rates in wrapper.get_lr().items() if not name.endswith('base_lr')]
     rates = sorted(set(itertools.chain(*groups)))
     return ' to '.join(f'{rate:.3g}' for rate in rates[:: max(1, len(rates) - 1)])
 
@@ -64,9 +67,10 @@ def coming_rates(runner: Runner) -> list[float] | None:
         isinstance(each, ReduceOnPlateauParamScheduler) or each.by_epoch for each in schedulers
     ):
         return None
-    groups = [dict(group, params=[]) for group in runner.optim_wrapper.param_groups]
+    wrapper: Any = runner.optim_wrapper
+    groups: list[dict] = [dict(group, params=[]) for group in wrapper.param_groups]
     ahead = SimpleNamespace(param_groups=groups, step=None)
-    copies = [copy.copy(each) for each in schedulers if each.param_name == 'lr']
+    copies: list[Any] = [copy.copy(each) for each in schedulers if each.param_name == 'lr']
     for each in copies:
         each.optimizer, each.verbose = ahead, False
     rates = []

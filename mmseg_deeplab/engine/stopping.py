@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -121,7 +121,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def explained_workers(runner: Runner) -> Iterator[None]:
+def explained_workers(runner: Runner) -> Generator[None, None, None]:
     """Explain the death of a data-loading process.
 
     Raises:

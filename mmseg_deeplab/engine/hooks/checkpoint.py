@@ -1,7 +1,7 @@
 """Checkpoints that a crash cannot destroy."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ class CrashSafeCheckpointHook(CheckpointHook):
 
     def __init__(self, interval: int | None = None, by_epoch: bool = False, **kwargs):
         kwargs.setdefault('greater_keys', [*default_greater_keys(), 'IoU'])  # FWIoU
-        super().__init__(interval=interval, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)
+        unset: Any = interval  # until before_train knows the loop
+        super().__init__(interval=unset, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)
         self._began = False
         self._waits = False  # a checkpoint, for the optimizer's next step
         self._live: LiveRun | None = None
@@ -299,7 +300,7 @@ class _NotSaved(UserOSError):
 
 
 @contextmanager
-def _told(runner: Runner, step: int, folder: str) -> Iterator[None]:
+def _told(runner: Runner, step: int, folder: str) -> Generator[None, None, None]:
     """Add to a disk's error which checkpoint is missing and what there is to go on from."""
     try:
         yield

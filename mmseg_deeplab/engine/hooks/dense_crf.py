@@ -40,7 +40,7 @@ class DenseCRFHook(Hook):
         stages: Sequence[str] = STAGES,
         **crf: Any,
     ):
-        self.stages = (stages,) if isinstance(stages, str) else tuple(stages)
+        self.stages: tuple[str, ...] = (stages,) if isinstance(stages, str) else tuple(stages)
         if not self.stages or not set(self.stages) <= set(STAGES):
             raise UserError(f"DenseCRFHook: stages={stages!r}: choose of 'val' and 'test'")
         if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 0):
