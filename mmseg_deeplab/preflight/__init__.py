@@ -15,7 +15,7 @@ from torch import nn
 
 from ..datasets.data_root import iter_datasets
 from .advice import advice
-from .data import check_batches, check_files, check_pipelines, check_shares, check_wrappers, open_dataset
+from .data import check_batches, check_files, check_pipelines, check_shares, open_dataset
 from .errors import PreflightError
 from .keys import check_keys, value_at
 from .kinds import name_of
@@ -33,6 +33,7 @@ from .parts import (
 )
 from .places import check_checkpoints, check_folders, check_launcher, check_space
 from .step import check_crop, check_prediction, check_step, first_batch
+from .wrappers import check_wrappers
 
 __all__ = [
     'PreflightError',

@@ -98,12 +98,17 @@ def _check_layers(model: nn.Module) -> None:
             )
 
 
-def place_of(error: Exception, model: Mapping) -> str:
-    """Return key and class of the innermost part of the network that was at work when an error came."""
+def place_of(error: Exception, model: Mapping, built: nn.Module | None = None) -> str:
+    """Return key and class of the innermost part of the network that was at work when an error came.
+
+    Where two parts are of one class, only the model as it was built tells which it was.
+    """
+    names = {} if built is None else {id(part): f'model.{name}' for name, part in built.named_modules()}
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         part = frame.f_locals.get('self')
         keys = [key for key, group in groups(model, 'model') if type(part) in classes_of(group)]
         if isinstance(part, nn.Module) and keys:
+            keys = [names[id(part)]] if names.get(id(part)) in keys else keys
             return f'{" or ".join(keys)} ({type(part).__name__})'
     return 'model'
 

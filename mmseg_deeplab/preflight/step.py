@@ -129,7 +129,7 @@ def check_step(model: nn.Module, cfg: Config, real: tuple[Tensor, list[SegDataSa
         lacks_field = real is None and isinstance(error, AttributeError) and 'SegDataSample' in str(error)
         if lacks_field or _is_of_size(network, inputs, error):
             return
-        place = place_of(error, cfg.model)
+        place = place_of(error, cfg.model, network)
         raise PreflightError(f'{place} fails in the first training step, tried on {size}: {reason(error)}') from error
     if not torch.isfinite(total):
         wrong = ', '.join(f'{name} is {value.item()}' for name, value in losses.items() if not value.isfinite().all())
@@ -155,7 +155,7 @@ def check_prediction(model: nn.Module, cfg: Config) -> None:
     except Exception as error:  # whatever it is, the test would end with it
         if _is_of_size(network, inputs, error):
             return
-        place = place_of(error, cfg.model.get('module', cfg.model))
+        place = place_of(error, cfg.model.get('module', cfg.model), network)
         raise PreflightError(
             f'{place} fails to predict, tried on a generated image of {inputs.shape[2]} x {inputs.shape[3]} pixels: '
             f'{reason(error)}'

@@ -62,22 +62,22 @@ NEEDS_MMCV_OPS = ('ccnet', 'psanet', 'mask2former', 'maskformer')  # which mmcv-
 
 @pytest.mark.skipif(not STOCK_CONFIGS, reason='MMSegmentation is installed without its configs')
 def test_stock_configs_raise_no_alarm():
-    """The keys of every 7th of those that can be read, the parts and a step of every 42nd."""
+    """The keys of every 21st of those that can be read, the parts and a step of every 84th."""
     read = built = 0
-    for number, path in enumerate(STOCK_CONFIGS[::7]):
+    for number, path in enumerate(STOCK_CONFIGS[::21]):
         try:
             config = Config.fromfile(path)
         except ImportError:  # wants mmpretrain
             continue
         read += 1
         check_keys(config)
-        if number % 6 == 0 and path.parent.name not in NEEDS_MMCV_OPS and 'amp' not in path.stem:  # amp wants a GPU
+        if number % 4 == 0 and path.parent.name not in NEEDS_MMCV_OPS and 'amp' not in path.stem:  # amp wants a GPU
             with no_trace():
                 model, _ = check_parts(config, 'train')
                 check_step(model, config, None, 255)
                 check_prediction(model, config)
             built += isinstance(model, nn.Module)
-    assert read > 80 and built > 10
+    assert read > 25 and built > 4
 
 
 def test_a_stock_model_on_generated_data_passes(cfg):

@@ -19,9 +19,9 @@ from mmseg_deeplab.preflight.step import check_prediction, check_step
 @pytest.mark.parametrize(
     'options, told',
     [
-        ({'model.decode_head.out_channels': 1}, ['model.decode_head.out_channels is 1', 'use_sigmoid=True']),
-        ({'model.decode_head.ignore_index': 0}, ['model.decode_head.ignore_index is 0', 'void is 255']),
-        ({'model.data_preprocessor.seg_pad_val': 0}, ['seg_pad_val is 0', 'seg_pad_val=255']),
+        ({'model.decode_head.out_channels': 1}, ['model.decode_head', 'out_channels=1']),
+        ({'model.decode_head.ignore_index': 0}, ['model.decode_head', 'ignore_index=0']),
+        ({'model.data_preprocessor.seg_pad_val': 0}, ['model.data_preprocessor.seg_pad_val=0', '255']),
         ({'train_dataloader.dataset.ignore_index': 9}, ['model.decode_head.ignore_index is 255', 'void is 9']),
         ({'val_evaluator.ignore_index': 3}, ['val_evaluator.ignore_index is 3', 'void is 255']),
         ({'val_evaluator.class_subset': ['dragon']}, ['val_evaluator', "class_subset='dragon'"]),
@@ -57,20 +57,47 @@ def test_settings_that_contradict_each_other(cfg, options, told):
         assert words in message
 
 
-def test_a_loss_that_can_not_take_void_is_named(cfg):
-    cfg.model.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_mask=True)
-    message = problem(cfg)
-    assert message.startswith('model.decode_head.loss_decode (CrossEntropyLoss) fails in the first training step')
-    assert 'right half void (255)' in message
-
-
-def test_weights_of_a_loss_of_mmsegmentation_for_another_number_of_classes(cfg):
+@pytest.fixture
+def of_mmsegmentation(cfg) -> Config:
+    """A network and losses of MMSegmentation, which check nothing themselves."""
     stock = Config.fromfile(STOCK / 'deeplabv3plus' / 'deeplabv3plus_r18-d8_4xb2-80k_cityscapes-512x1024.py').model
     cfg.model = stock
     cfg.model.pretrained = None
     cfg.model.decode_head.num_classes = cfg.model.auxiliary_head.num_classes = 7
-    cfg.model.auxiliary_head.loss_decode.class_weight = [1.0] * 19
-    message = problem(cfg)
+    return cfg
+
+
+def test_a_loss_that_can_not_take_void_is_named(of_mmsegmentation):
+    of_mmsegmentation.model.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_mask=True)
+    message = problem(of_mmsegmentation)
+    assert message.startswith('model.decode_head.loss_decode (CrossEntropyLoss) fails in the first training step')
+    assert 'right half void (255)' in message
+
+
+def test_void_of_heads_of_mmsegmentation(of_mmsegmentation):
+    of_mmsegmentation.model.auxiliary_head.ignore_index = 0
+    message = problem(of_mmsegmentation)
+    assert message.startswith(
+        'model.auxiliary_head.ignore_index is 0, but void is 255 in the masks of train_dataloader'
+    )
+
+
+def test_padding_of_models_of_mmsegmentation(of_mmsegmentation):
+    of_mmsegmentation.model.data_preprocessor.seg_pad_val = 0
+    assert 'model.data_preprocessor.seg_pad_val is 0, so that padding is learnt' in problem(of_mmsegmentation)
+
+
+def test_one_score_under_a_softmax_of_mmsegmentation(of_mmsegmentation):
+    for part in ('decode_head', 'auxiliary_head'):
+        of_mmsegmentation.model[part].update(num_classes=2, out_channels=1)
+    message = problem(of_mmsegmentation)
+    assert message.startswith('model.decode_head.out_channels is 1, one score for two classes')
+    assert 'use_sigmoid=True' in message
+
+
+def test_weights_of_a_loss_of_mmsegmentation_for_another_number_of_classes(of_mmsegmentation):
+    of_mmsegmentation.model.auxiliary_head.loss_decode.class_weight = [1.0] * 19
+    message = problem(of_mmsegmentation)
     assert 'model.auxiliary_head.loss_decode.class_weight has 19 entries, but there are 7 classes' in message
 
 
