@@ -7,6 +7,8 @@ Both sides run MMEngine's test loop over the same generated images, with the sam
 SegmentationMetric. Each run is a process of its own, in turn (A B A B ...); a ratio is of one pair of neighbouring
 runs, and median, minimum and maximum are printed. Both must give the same scores.
 
+DeepLab pads an image until its corners lie on corners of its features, so the data preprocessor does so on both sides.
+
 `outside` is everything but backbone and head: loading, resizing logits, argmax, counting. Memory is the peak above what
 the process held before its (second, measured) loop: on the CPU resident memory, on a GPU allocated memory. Time on the
 CPU is that of one core, so that a busy machine does not change it; on a GPU it is wall time.
@@ -28,6 +30,7 @@ import numpy as np
 import torch
 
 SIDES = ('mmseg', 'ours')
+OUTPUT_STRIDE = 16
 # For memory: freed memory goes back at once, so that resident is what is in use. It costs time, on both sides.
 MEMORY_ENVIRONMENT = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536'}
 
@@ -47,6 +50,8 @@ def make_images(root: Path, count: int, size: tuple[int, int], classes: int) -> 
 
 def make_runner(side: str, root: str, classes: int):
     """A runner with everything but the test loop's own parts left out."""
+    height, width = cv2.imread(f'{root}/images/0.jpg').shape[:2]
+    grid = tuple(length + -(length - 1) % OUTPUT_STRIDE for length in (height, width))
     from mmengine.config import ConfigDict
     from mmengine.runner import Runner
     from mmseg.registry import MODELS
@@ -56,17 +61,24 @@ def make_runner(side: str, root: str, classes: int):
     head = dict(type='DeepLabV3PlusHead', num_classes=classes, separable_aspp=True, separable_decoder=True, norm_cfg=BN)
     model = dict(
         type='DeepLab',
-        data_preprocessor=dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, bgr_to_rgb=True),
+        output_stride=OUTPUT_STRIDE,
+        data_preprocessor=dict(
+            type='SegDataPreProcessor',
+            mean=[127.5] * 3,
+            std=[127.5] * 3,
+            bgr_to_rgb=True,
+            test_cfg=dict(size=grid),
+        ),
         backbone=dict(type='DeepLabMobileNetV2', norm_cfg=BN),
         decode_head=head,
     )
     if side == 'mmseg':
         model.update(type='EncoderDecoder', test_cfg=dict(mode='whole'))
-        model['backbone']['output_stride'] = 16
+        model['backbone']['output_stride'] = model.pop('output_stride')
         backbone = MODELS.build(model['backbone'])
         channels, index = backbone.feature_channels, backbone.low_level_index
         head.update(in_channels=channels[-1], low_level_channels=channels[index], low_level_index=index)
-        head.update(output_stride=16, in_index=-1)
+        head.update(output_stride=OUTPUT_STRIDE, in_index=-1)
     return Runner(
         model=ConfigDict(model),
         work_dir=tempfile.mkdtemp(),
