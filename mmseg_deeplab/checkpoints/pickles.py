@@ -172,6 +172,8 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any, dtype
     dtype = dtype or storage.dtype
     if math.prod(size) > 2**40:
         raise RefusedError(f'a tensor of {math.prod(size)} elements')
+    if offset * dtype.itemsize > storage.data.nbytes():
+        raise DamagedError('a tensor that begins behind its storage')
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else -1
     if (last + 1) * dtype.itemsize > storage.data.nbytes():
         raise DamagedError(f'a tensor {tuple(size)} that is larger than its storage of {storage.data.nbytes()} bytes')
@@ -196,6 +198,18 @@ def _tensor_with_attributes(rebuild: Any, kind: Any, args: Any, state: Any) -> T
     if not isinstance(rebuild, _Function) or rebuild.call not in (_tensor, _tensor_v3, _parameter):
         raise RefusedError('a tensor of another class')
     return rebuild.call(*args)
+
+
+def device(*args: Any) -> torch.device:
+    """A device by its name and number; it need not be there.
+
+    Raises:
+        DamagedError: If PyTorch knows none of that name.
+    """
+    try:
+        return torch.device(*args)
+    except (RuntimeError, TypeError) as error:
+        raise DamagedError(f'a device {args}') from error
 
 
 def _never(*_: Any) -> Any:
@@ -223,7 +237,7 @@ FUNCTIONS: dict[str, Callable] = {
     },
     **{f'numpy.{core}.numeric._frombuffer': _array for core in ('core', '_core')},
     'torch.Size': torch.Size,
-    'torch.device': torch.device,
+    'torch.device': device,
     'torch.Tensor': _never,
     'torch.nn.parameter.Parameter': _parameter,
     'torch._utils._rebuild_tensor': _tensor,
@@ -347,6 +361,8 @@ class Machine:
         args, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Function) or not isinstance(args, tuple):
             raise CodeError('a call of what is no function')
+        if function.call is HistoryBuffer:  # a class, of which `new` makes objects
+            raise CodeError(f'a call of {function.name}')
         self.budget.charge(sum(_cost(argument) for argument in args))
         if function.call in (OrderedDict, Counter, set, frozenset) and args:
             args = (_hashable(args[0]),)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .pickles import Budget, DamagedError, Machine, RefusedError, Storage
+from .pickles import Budget, DamagedError, Machine, RefusedError, Storage, device
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of an old file."""
@@ -60,6 +60,7 @@ def _check_id(number: Any, count: int) -> tuple:
     _, dtype, key, location, size = number[:5]
     if not isinstance(dtype, torch.dtype) or not isinstance(location, str) or type(size) is not int or size < 0:
         raise DamagedError(f'the reference to storage {key}')
+    device(location)
     return dtype, str(key), location, size
 
 
@@ -103,6 +104,8 @@ class _ZipFile:
     def _record(self, name: str) -> bytearray:
         """The content of a record, which must have its checksum."""
         info = self.records[name]
+        if not 0 <= info.header_offset < self.size:
+            raise DamagedError(f'record {name} is beyond the end of the file')
         self.file.seek(info.header_offset)
         header = self.file.read(30)
         if len(header) < 30 or header[:4] != b'PK\x03\x04':

@@ -98,6 +98,42 @@ def test_tensors_that_are_not_there(data, message, tmp_path):
         load_file(tmp_path / 'a.pth')
 
 
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'ctorch\ndevice\nU\x03cpq\x85R', "a device .'cpq',"),
+        (b'ctorch\ndevice\n)R', 'a device'),
+        (b'cmmengine.logging.history_buffer\nHistoryBuffer\n]]K\x01a\x86R', 'a call of .*HistoryBuffer'),
+        (b'cbuiltins\nbytes\nK\x01\x85R', 'bytes without content'),
+        (b'ctorch._utils\n_rebuild_sparse_tensor\n)R', 'not dense .sparse_tensor'),
+        (b'ctorch\nFloatStorage\n)R', 'a call of what is no function'),
+        (b'ccollections\nOrderedDict\n', 'a collections.OrderedDict by itself'),
+        (b'c__builtin__\nset\nK\x07\x85R', 'a dict or set of what is no list'),
+        (b'Q', 'cut short or damaged'),
+        (b'U\x01aQ', 'a reference that is none to a storage'),
+    ],
+)
+def test_what_the_instructions_may_not_do(content, message, tmp_path):
+    archive(tmp_path / 'a.pth', b'\x80\x02}U\x01w' + content + b's.')
+    with pytest.raises(UserError, match=rf'a\.pth.*{message}'):
+        load_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('place', ['header', 'location'])
+def test_addresses_that_lead_nowhere(place, tmp_path):
+    path = tmp_path / 'a.pth'
+    if place == 'location':
+        archive(path, tensor((2,), (1,)).replace(b'U\x03cpu', b'U\x03cpq'), numbers(1, 2))
+    else:
+        archive(path, tensor((2,), (1,)), numbers(1, 2))
+        content = bytearray(path.read_bytes())
+        entry = content.rindex(b'PK\x01\x02')  # of the last record, the storage
+        content[entry + 42 : entry + 46] = b'\xff\xff\xff\x7f'
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r'a\.pth .*damaged'):
+        load_file(path, None)
+
+
 BOMBS = {
     'bytearray of a number': b'c__builtin__\nbytearray\n\x8a\x08' + (10**13).to_bytes(8, 'little') + b'\x85R',
     'bytes encoded again and again': (

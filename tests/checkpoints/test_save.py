@@ -38,11 +38,16 @@ def test_nothing_else_in_the_package_writes_files():
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, 'id', '')
             arguments = [ast.unparse(argument) for argument in node.args]
             modes = [text for text in arguments if text in ("'w'", "'wb'", "'x'", "'a'")]
-            to_a_file = name in ('savefig', 'save', 'savez', 'savez_compressed') and arguments[:1] not in (
-                ['file'],
-                ['buffer'],
-                ['checkpoint'],
-                ['tensors'],
+            to_a_file = (
+                arguments
+                and name in ('savefig', 'save', 'savez', 'savez_compressed')
+                and arguments[:1]
+                not in (
+                    ['file'],
+                    ['buffer'],
+                    ['checkpoint'],
+                    ['tensors'],
+                )
             )
             if (
                 to_a_file
