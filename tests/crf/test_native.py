@@ -235,3 +235,49 @@ def test_without_the_kernel_torch_is_used_and_said_once(monkeypatch):
     with pytest.raises(ValueError, match="backend='native', but the native kernel was not built"):
         DenseCRF(backend='native')
     assert torch.is_tensor(DenseCRF(backend='torch')(image, torch.from_numpy(p)))
+
+
+DIRTY = """
+import ctypes, sys
+import numpy as np
+from mmseg_deeplab.crf import DenseCRF, native
+from test_native import random_problem
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def dirty():
+    native._IDLE_BYTES = 0  # every call takes its memory anew
+    blocks = [libc.malloc(size) for size in [100, 1000, 5000, 20000, 60000, 200000, 10**6] * 20]
+    for size, block in zip([100, 1000, 5000, 20000, 60000, 200000, 10**6] * 20, blocks):
+        ctypes.memset(block, 0xFF, size)  # NaN
+    for block in blocks:
+        libc.free(block)
+for seed in range(40):
+    parameters, image, p = random_problem(np.random.default_rng(seed))
+    for mode in 'all', 'adaptive', 'fast':
+        crf = DenseCRF(**parameters, mode=mode)
+        answers = []
+        for _ in range(3):
+            dirty()
+            answers.append(crf(image, p))
+        assert all((answer == answers[0]).all() for answer in answers), (seed, mode)
+        native._IDLE_BYTES = 1 << 30
+        crf(image, p)
+        assert (crf(image, p) == answers[0]).all(), (seed, mode)
+print('clean')
+"""
+
+
+@needs_kernel
+@pytest.mark.skipif(sys.platform != 'linux', reason='fills memory of glibc')
+def test_what_memory_held_before_does_not_matter():
+    run = subprocess.run(
+        [sys.executable, '-c', DIRTY],
+        env={
+            **os.environ,
+            'PYTHONPATH': f'{ROOT}:{Path(__file__).parent}',
+            'OMP_NUM_THREADS': '1',
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == 'clean', run.stderr[-2000:]

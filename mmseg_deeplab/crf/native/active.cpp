@@ -76,9 +76,11 @@ void Context::freeze_grid(const Grid &from, Grid &to) {
       for (int vertex = 0; vertex < 3; vertex++) {
         const int at = at_of(k, vertex, 3);
         const int32_t pixel = active_.list[k];
-        points[at] = 0;
         weights[at] = 0;
-        if (pixel < 0) continue;
+        if (pixel < 0) {  // reads a place that has a value
+          points[at] = points[at - at % kBlock];
+          continue;
+        }
         const int place = from.points[at_of(pixel, vertex, 3)];
         const int lower = from.base[pixel / kBlock] - base[block];
         points[at] = static_cast<uint16_t>(place + lower * to.pitch);

@@ -378,8 +378,10 @@ bool build_grid(const Kernels &kernels, const dcrf_axis *axes, int64_t pixels, i
     for (int64_t at = start; at < start + 3 * kBlock; at++)
       if (is_real(at)) base[block] = std::min(base[block], rows[at]), top[block] = std::max(top[block], rows[at] + 1);
     for (int64_t at = start; at < start + 3 * kBlock; at++) {
-      points[at] = 0;
-      if (!is_real(at)) continue;
+      if (!is_real(at)) {  // reads a place that has a value, with weight 0
+        points[at] = points[at - at % kBlock];
+        continue;
+      }
       const int64_t place = static_cast<int64_t>(rows[at] - base[block]) * grid.pitch + columns[at] + 1 - left;
       if (place > UINT16_MAX) return false;
       points[at] = static_cast<uint16_t>(place);
