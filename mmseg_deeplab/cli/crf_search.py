@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.add_argument(flag, type=float, nargs='+', metavar='X', help=f'values of {name} in place of the grid')
     parser.add_argument('--iterations', type=int, default=10, help='mean-field updates (default: %(default)s)')
     parser.add_argument('--mode', default='adaptive', help='adaptive, all or fast, see docs/dense_crf.md')
-    parser.add_argument('--backend', default='auto', help='auto, torch or pydensecrf')
+    parser.add_argument('--backend', default='auto', help='auto, native, torch or pydensecrf')
     parser.add_argument('--classes', nargs='+', default=[], help='the classes whose mean IoU counts (default: all)')
     parser.add_argument('--workers', type=int, default=allowed_cpus(), help='threads (default: %(default)s)')
     parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")

@@ -11,7 +11,7 @@ from ..crf.presets import load_preset
 from ..inference import init_model
 from ..inference.crf_pictures import ITERATIONS, draw_crf
 from .configure import load_config
-from .options import CfgOptions
+from .options import CfgOptions, add_crf_arguments, crf_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,14 +22,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('image', help='picture file')
     parser.add_argument('--truth', metavar='PNG', help='label map of class indices; its boundary is drawn in white')
     parser.add_argument('--classes', nargs='+', default=[], help='classes to draw (default: the three largest)')
-    parser.add_argument('--crf', default='v2_r101', metavar='PRESET', help='preset or file (default: %(default)s)')
+    add_crf_arguments(parser, default='v2_r101')
     parser.add_argument('--iterations', type=int, nargs='+', default=ITERATIONS, help='default: 0 1 2 4 10')
     parser.add_argument('--out-dir', default='crf_pictures', help='folder for the pictures (default: %(default)s)')
     parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/test.py')
     args = parser.parse_args(argv)
     model = init_model(load_config(args.config, args.cfg_options), args.checkpoint, args.device)
-    crf, folder = load_preset(args.crf), Path(args.out_dir)
+    settings = crf_of(args) or {}
+    crf, folder = {**load_preset(settings.pop('preset')), **settings}, Path(args.out_dir)
     files = draw_crf(model, args.image, crf, folder, args.truth, args.classes, sorted(args.iterations))
     for path in files:
         print(path)

@@ -35,16 +35,20 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by some launchers')
 
 
-def add_crf_arguments(parser: ArgumentParser) -> None:
-    """Add the options that `crf_of` reads."""
+def add_crf_arguments(parser: ArgumentParser, default: str | None = None) -> None:
+    """Add the options that `crf_of` reads; `default` is the preset without `--crf`."""
     parser.add_argument(
         '--crf',
         nargs='?',
         const='v2_r101',
+        default=default,
         metavar='PRESET',
-        help='refine with the dense CRF of the preset or file (default v2_r101)',
+        help=f'refine with the dense CRF of the preset or file (default {default or "v2_r101"})',
     )
-    parser.add_argument('--crf-backend', metavar='NAME', help="the CRF's implementation: auto, torch, pydensecrf")
+    parser.add_argument('--crf-mode', metavar='NAME', help='which messages are computed: adaptive, all, fast')
+    parser.add_argument(
+        '--crf-backend', metavar='NAME', help="the CRF's implementation: auto, native, torch, pydensecrf"
+    )
 
 
 def crf_of(args: Namespace) -> dict[str, Any] | None:
@@ -53,10 +57,11 @@ def crf_of(args: Namespace) -> dict[str, Any] | None:
     Raises:
         UserError: For a preset that is not there, and options of a CRF that was not asked for.
     """
-    options = {} if args.crf_backend is None else dict(backend=args.crf_backend)
+    given = dict(mode=args.crf_mode, backend=args.crf_backend)
+    options = {name: value for name, value in given.items() if value is not None}
     if args.crf is None:
-        if options:
-            raise UserError("--crf-backend chooses the backend of --crf; give --crf too, or set the config's hook")
+        for name in options:
+            raise UserError(f"--crf-{name} chooses the {name} of --crf; give --crf too, or set the config's hook")
         return None
     load_preset(args.crf)
     return dict(preset=args.crf, **options)

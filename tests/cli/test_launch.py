@@ -24,7 +24,9 @@ def arguments(repo, tmp_path):
     (tmp_path / 'set/classes.txt').write_text('land\nwater\n')
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = ['{repo}/configs/_base_/datasets/image_mask_folder.py']\n")
-    unset = dict.fromkeys(('cfg_options', 'work_dir', 'eval_output_stride', 'crf', 'crf_backend', 'show_dir', 'report'))
+    unset = dict.fromkeys(
+        ('cfg_options', 'work_dir', 'eval_output_stride', 'crf', 'crf_backend', 'crf_mode', 'show_dir', 'report')
+    )
     root, out = str(tmp_path / 'set'), str(tmp_path / 'out')
     return Namespace(
         config=config, checkpoint='a.pth', data_root=root, out=out, launcher='none', local_rank=0, tta=False, **unset

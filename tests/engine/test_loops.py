@@ -322,7 +322,17 @@ def test_the_option_takes_the_place_of_the_configs_hook(repo, tmp_path):
     config.write_text(
         f"_base_ = {str(demo)!r}\ncustom_hooks = [dict(type='DenseCRFHook', bi_w=9), dict(type='EMAHook')]\n"
     )
-    nothing = ('cfg_options', 'data_root', 'work_dir', 'eval_output_stride', 'out', 'show_dir', 'report', 'crf_backend')
+    nothing = (
+        'cfg_options',
+        'data_root',
+        'work_dir',
+        'eval_output_stride',
+        'out',
+        'show_dir',
+        'report',
+        'crf_backend',
+        'crf_mode',
+    )
     args = Namespace(
         config=str(config), checkpoint='x.pth', launcher='none', local_rank=0, tta=False, crf='v1',
         **dict.fromkeys(nothing),

@@ -150,6 +150,8 @@ def test_a_video_keeps_its_frames_and_rate(run, tmp_path):
         (['--shard', '3/3'], '--shard 3/3: write I/N'),
         (['--save', 'masks'], "there is no output 'masks'"),
         (['--crf-backend', 'torch'], 'give --crf too'),
+        (['--crf-mode', 'all'], '--crf-mode chooses the mode of --crf; give --crf too'),
+        (['--crf', 'v1', '--crf-mode', 'quick'], "mode='quick'"),
         (['--precision', 'fp8'], "precision='fp8'"),
         (['--eval-output-stride', '12'], 'output_stride=12'),
     ],
