@@ -10,6 +10,7 @@ import importlib.metadata
 import io
 import re
 import warnings
+from collections.abc import Iterable
 
 # Stack -> distribution -> (lowest supported version, first unsupported version).
 STACKS = {
@@ -49,7 +50,7 @@ def check_stack() -> str:
         ImportError: neither stack is installed, or parts of both are, or one is incomplete or of a version outside
             the supported range. The message says what is installed, what is needed and the command that mends it.
     """
-    found = {stack: _installed(names) for stack, names in STACKS.items()}
+    found = {stack: installed(names) for stack, names in STACKS.items()}
     present = [stack for stack in STACKS if found[stack]]
     if not present:
         raise ImportError(_message('no OpenMMLab stack is installed', found, 'onedl'))
@@ -63,7 +64,7 @@ def check_stack() -> str:
         version = found[stack].get(name)
         if version is None:
             raise ImportError(_message(f'{name} is not installed', found, stack))
-        if not _numbers(low) <= _numbers(version) < _numbers(high):
+        if not numbers(low) <= numbers(version) < numbers(high):
             raise ImportError(_message(f'{name} {version} is not supported', found, stack))
     return stack
 
@@ -89,7 +90,8 @@ def import_stack() -> None:
         warnings.filterwarnings('ignore', message=message)
 
 
-def _installed(names) -> dict[str, str]:
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """The versions of those of the distributions that are installed."""
     versions = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -97,7 +99,7 @@ def _installed(names) -> dict[str, str]:
     return versions
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
     """'2.1.0+cpu' -> (2, 1, 0)."""
     return tuple(int(number) for number in re.findall(r'\d+', version.split('+')[0])[:3])
 

@@ -15,6 +15,7 @@ COMMANDS = {
     'convert': 'convert a checkpoint of another codebase',
     'prepare': 'turn a downloaded dataset into the tree that the configs expect',
     'config': 'print a ready config, or copy it for editing',
+    'doctor': 'say what is installed, what is missing and the command that mends it',
     'browse': 'draw samples of a dataset as the network will see them',
     'crf-search': "search the dense CRF's parameters",
     'crf-visualize': 'draw what the dense CRF does to one image',
@@ -44,7 +45,8 @@ def run(command: str) -> None:
     """Run a command on the arguments of this process; errors that its user can mend end with one sentence."""
 
     def main() -> None:
-        importlib.import_module('..plugin', __name__)
+        if command != 'doctor':  # which says what is wrong with the stack
+            importlib.import_module('..plugin', __name__)
         importlib.import_module(f'.{command.replace("-", "_")}', __name__).main()
 
     explain(main)
