@@ -3,6 +3,8 @@
 The summary that a run begins with prints them, the report of a test shows them.
 """
 
+import copy
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +12,13 @@ import mmengine
 import mmseg
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..models.complexity import complexity
 from ..upstream import accumulation, built_loops, checkpoint_of
 
 
@@ -46,6 +50,19 @@ def summarize(runner: Runner) -> str:
     facts = describe(runner)
     width = max(len(name) for name in facts)
     return f'{runner.experiment_name}\n' + '\n'.join(f'  {name:<{width}}  {text}' for name, text in facts.items())
+
+
+def costs(runner: Runner) -> dict[str, Any]:
+    """Of a runner's network: `parameters`, and `multiply_adds` for one image of `shape` (the crop), None if unknown."""
+    model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = model.module if isinstance(model, BaseTTAModel) else model
+    shape = list(runner.cfg.get('crop_size') or (512, 512))
+    try:
+        multiply_adds = complexity(revert_sync_batchnorm(copy.deepcopy(model)), (shape[0], shape[1]))[0].multiply_adds
+    except Exception as error:  # a network that is not ours may do what can't be counted; the test is done all the same
+        print_log(f'multiply-adds are not counted: {type(error).__name__}: {error}', 'current', logging.WARNING)
+        multiply_adds = None
+    return dict(parameters=sum(p.numel() for p in model.parameters()), multiply_adds=multiply_adds, shape=shape)
 
 
 def _model_rows(model: nn.Module) -> list[tuple[str, str]]:

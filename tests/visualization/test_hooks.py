@@ -222,7 +222,7 @@ def test_an_error_in_the_middle_leaves_no_part_of_a_file(run_test, tmp_path, mon
     ]
     run_test(hooks, num_images=2)
     old = {path: path.read_bytes() for path in tmp_path.glob('*/*.*') if path.parent.name in ('show', 'report')}
-    assert len(old) == 2 + 7
+    assert len(old) == 2 + 8
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, 'No space left on device')

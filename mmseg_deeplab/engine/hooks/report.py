@@ -2,8 +2,10 @@
 
 import csv
 import io
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,10 @@ from ...datasets.images import read_image
 from ...errors import UserError
 from ...evaluation import SegmentationMetric, TrimapCurve, TrimapMetric
 from ...evaluation.metric import BEFORE_CRF, ImageResult, label_map
+from ...evaluation.results import FILE, Results, numbers
 from ...visualization import class_iou_figure, confusion_figure, difference, overlay, trimap_figure
 from ...visualization.report_page import Card, render
-from ..describe import describe
+from ..describe import costs, describe
 
 
 @dataclass
@@ -39,9 +42,9 @@ class Sample:
 class ReportHook(Hook):
     """Writes `out_dir/index.html` after the test: configuration, tables, plots, worst and best images.
 
-    The page holds its pictures itself and needs no network. Beside it lie the plots as PNG and the numbers as CSV:
-    confusion.csv in pixels, images.csv and trimap.csv in percent. It reads the scores of the SegmentationMetric in
-    test_evaluator and adds a TrimapMetric unless there is one.
+    The page holds its pictures itself and needs no network. Beside it lie the plots as PNG, the numbers as CSV
+    (confusion.csv in pixels, images.csv and trimap.csv in percent), and results.json, which `deeplab compare` reads.
+    It takes the scores of the SegmentationMetric in test_evaluator and adds a TrimapMetric unless there is one.
 
     Args:
         out_dir: folder of the report.
@@ -52,6 +55,7 @@ class ReportHook(Hook):
         self.out_dir = Path(out_dir)
         self.num_images = num_images
         self.samples: list[Sample] = []
+        self.begin = self.end = 0.0
         self.metric: SegmentationMetric
         self.trimap: TrimapMetric
 
@@ -72,6 +76,9 @@ class ReportHook(Hook):
         self.samples = []
         self.out_dir.mkdir(parents=True, exist_ok=True)
 
+    def before_test_epoch(self, runner: Runner) -> None:
+        self.begin = time.perf_counter()
+
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: Sequence | None = None) -> None:
         """Keep the maps of the worst and best images so far (the metric has just scored these outputs)."""
         outputs = outputs or ()
@@ -89,6 +96,7 @@ class ReportHook(Hook):
                 )
             )
         self._keep_extremes()
+        self.end = time.perf_counter()
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self.samples = [sample for samples in all_gather_object(self.samples) for sample in samples]
@@ -116,9 +124,11 @@ class ReportHook(Hook):
         }
         plots = {name: _png(figure) for name, figure in figures.items()}
         half = (len(self.samples) + 1) // 2
+        title = Path(runner.cfg.filename).stem if runner.cfg.filename else runner.experiment_name
+        facts = describe(runner)
         page = render(
-            title=Path(runner.cfg.filename).stem if runner.cfg.filename else runner.experiment_name,
-            facts=describe(runner),
+            title=title,
+            facts=facts,
             metrics={name: value for name, value in metrics.items() if not name.startswith('trimap/')},
             classes=classes,
             palette=metric.palette,
@@ -135,10 +145,29 @@ class ReportHook(Hook):
         files = {f'{name}.png': content for name, content in plots.items()}
         files['confusion.csv'] = _csv(['truth \\ predicted', *classes], confusion)
         files |= self._scores_as_csv(curve)
+        files[FILE] = self._results(title, facts, metrics, costs(runner)).to_json()
         files['index.html'] = page.encode()
         for name, content in files.items():
             with atomic_write(self.out_dir / name) as file:
                 file.write(content)
+
+    def _results(self, title: str, facts: dict[str, str], metrics: dict[str, float], costs: dict) -> Results:
+        scores, before, curve = self.metric.scores, self.metric.scores_before_crf, self.trimap.curve
+        curve_before = self.trimap.curve_before_crf
+        assert scores is not None and curve is not None
+        return Results(
+            title=title,
+            facts=facts,
+            classes=self.metric.classes,
+            metrics={k: float(v) for k, v in metrics.items() if isinstance(v, Real) and np.isfinite(v)},
+            iou=numbers(100 * scores.iou),
+            iou_before_crf=numbers(100 * before.iou) if before else None,
+            trimap=numbers(curve.miou),
+            trimap_before_crf=numbers(curve_before.miou) if curve_before else None,
+            images=len(self.metric.images),
+            seconds=self.end - self.begin,
+            **costs,
+        )
 
     def _scores_as_csv(self, curve: TrimapCurve) -> dict[str, bytes]:
         """images.csv and trimap.csv, in percent."""
