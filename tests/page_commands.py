@@ -12,7 +12,7 @@ PLACEHOLDERS = {'NAME': 'voc-aug', 'FORMAT': 'tensorflow', 'N': '1', 'I/N': '0/1
 
 def pages(repo: Path) -> list[Path]:
     """Every page for readers, but the changelog, which keeps what once was."""
-    return [repo / 'README.md', repo / 'CONTRIBUTING.md', *sorted((repo / 'docs').glob('*.md'))]
+    return [repo / 'README.md', repo / 'CONTRIBUTING.md', *sorted((repo / 'docs').rglob('*.md'))]
 
 
 def described(repo: Path) -> list[Path]:

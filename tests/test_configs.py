@@ -22,7 +22,8 @@ REPO = Path(__file__).resolve().parents[1]
 FACTS = REPO.parent / 'shared' / 'reference' / 'deeplab_facts.md'
 CONFIGS = sorted(p for p in (REPO / 'configs').rglob('*.py') if '_base_' not in p.parts)
 DATASETS_IN_NAMES = (
-    'voc', 'cityscapes', 'camvid', 'ade20k', 'demo', 'pascal_context', 'person_part', 'coco_stuff10k', 'coco_stuff164k'
+    'voc', 'cityscapes', 'camvid', 'ade20k', 'demo', 'pascal_context', 'person_part', 'coco_stuff10k', 'coco_stuff164k',
+    'folder',
 )  # fmt: skip
 
 every_config = pytest.mark.parametrize('path', CONFIGS, ids=[str(p.relative_to(REPO / 'configs')) for p in CONFIGS])

@@ -1,6 +1,6 @@
 """Average the weights of several checkpoints of one network.
 
-deeplab average work_dirs/a/iter_28000.pth work_dirs/a/iter_30000.pth --out mean.pth
+python tools/average.py work_dirs/a/iter_28000.pth work_dirs/a/iter_30000.pth --out mean.pth
 deeplab average first.pth second.pth --out mean.pth --config deeplabv3plus_r50_voc --data-root data/VOCdevkit/VOC2012
 """
 

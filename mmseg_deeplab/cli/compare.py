@@ -1,8 +1,8 @@
 """Set several evaluations side by side: tables and one picture.
 
-deeplab test CONFIG CHECKPOINT --report reports/a
-deeplab test CONFIG CHECKPOINT --report reports/b --crf
-deeplab compare reports/a reports/b --out comparison
+python tools/test.py CONFIG CHECKPOINT --report reports/a
+python tools/test.py CONFIG CHECKPOINT --report reports/b --crf
+python tools/compare.py reports/a reports/b --out comparison
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Print a ready config with the files that it is based on, or copy it for editing.
 
-deeplab config
+python tools/config.py
 deeplab config deeplabv3plus_r101_voc
 deeplab config deeplabv3plus_r101_voc --copy mine.py
 """

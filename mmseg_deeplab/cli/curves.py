@@ -1,6 +1,6 @@
 """Draw losses, learning rates and scores of one or several trainings as one picture.
 
-deeplab curves work_dirs/deeplabv3plus_r101_voc
+python tools/curves.py work_dirs/deeplabv3plus_r101_voc
 deeplab curves work_dirs/first work_dirs/second --out curves.pdf
 """
 

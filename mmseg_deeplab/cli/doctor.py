@@ -1,6 +1,6 @@
 """Say what is installed, what the machine offers, what is missing and the command that mends it.
 
-deeplab doctor
+python tools/doctor.py
 
 Works where the OpenMMLab stack, or even PyTorch, is missing or wrong. Ends with exit code 1 if something that is needed
 is not there.

@@ -1,6 +1,6 @@
 """Make of a checkpoint what others can use: weights alone as safetensors, with class names, figures and config.
 
-deeplab publish work_dirs/mine/best_mIoU_iter_8000.pth release/mine --report reports/mine
+python tools/publish.py work_dirs/mine/best_mIoU_iter_8000.pth release/mine --report reports/mine
 
 Writes release/mine-1a2b3c4d.safetensors and release/mine-1a2b3c4d.py, for `deeplab predict mine-1a2b3c4d.py
 mine-1a2b3c4d.safetensors`. The weights are first loaded in the config's network, so that what is published fits.
