@@ -1,5 +1,6 @@
 """Using a trained model: prediction, the dense CRF on predictions, faster copies of networks."""
 
+from .export import Check, ExportError, export_model
 from .fast import fast_copy, fold_batch_norm, prepare_for_inference
 from .folder import predict_to_folder
 from .model import init_model
@@ -9,10 +10,13 @@ from .readers import pictures_of
 from .refine import attach, crf_input, keep_logits, make_crf, refine, set_refined
 
 __all__ = [
+    'Check',
+    'ExportError',
     'Prediction',
     'UnreadablePicturesError',
     'attach',
     'crf_input',
+    'export_model',
     'fast_copy',
     'fold_batch_norm',
     'init_model',

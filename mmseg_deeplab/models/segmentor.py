@@ -296,8 +296,12 @@ class DeepLab(EncoderDecoder):
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits of images (N, 3, H, W) at their size."""
+        return self.padded_logits(inputs)[..., : inputs.shape[2], : inputs.shape[3]]
+
+    def padded_logits(self, inputs: Tensor) -> Tensor:
+        """Logits of images (N, 3, H, W), at the size that these have when they are padded to the grid."""
         padded = self._pad_to_grid(inputs)
-        return self._zoom(self._forward(padded), padded.shape[2:])[..., : inputs.shape[2], : inputs.shape[3]]
+        return self._zoom(self._forward(padded), padded.shape[2:])
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits of images (N, 3, H, W) at their size, whole or by windows, after the CRF if there is one."""
