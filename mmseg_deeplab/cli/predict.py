@@ -38,6 +38,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--device', default='auto', help='cpu, cuda:1, ... (default: a GPU if there is one)')
     parser.add_argument('--precision', help='fp32, bf16 or fp16 (default: fp32)')
     parser.add_argument('--compile', action='store_true', help='translate the network by torch.compile first: minutes')
+    parser.add_argument(
+        '--runtime',
+        default='torch',
+        choices=('torch', 'onnxruntime'),
+        help='what computes the network',
+    )
     parser.add_argument('--overwrite', action='store_true', help='make anew what is there')
     parser.add_argument('--shard', metavar='I/N', help='take part I of N, from 0 on; default: the launcher')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/test.py')
@@ -55,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
             output_stride=args.eval_output_stride,
             precision=args.precision,
             compile=args.compile,
+            runtime=args.runtime,
         )
     with progress('segmenting') as advance:
         summary = predict_to_folder(
