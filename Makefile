@@ -26,7 +26,7 @@ ifeq ($(STACK),openmmlab)
 	$(PIP) 'setuptools<81' wheel ninja psutil
 	MMCV_WITH_OPS=1 $(PIP) --no-build-isolation mmcv==2.1.0
 endif
-	$(PIP) -e '.[$(STACK),test]'
+	$(PIP) -e '.[$(STACK),export,test]'
 	@$(PIP) -e '.[crf]' > $(VENV)/crf.log 2>&1 || \
 	    echo 'pydensecrf2 does not build here (see $(VENV)/crf.log): the CRF runs without its pydensecrf backend'
 	"$(BIN)/python" -c 'import mmseg_deeplab.plugin'

@@ -104,6 +104,7 @@ setup(
         # mmcv 2.1.0 and mmengine 0.10.7 import pkg_resources, which newer setuptools no longer bring.
         'openmmlab': [*requirements('openmmlab'), 'setuptools<81'],
         'crf': ['pydensecrf2>=1.1'],
+        'export': ['onnx', 'onnxruntime'],
         'test': ['pytest', 'pytest-xdist', 'ruff', 'ty'],
     },
 )
