@@ -26,6 +26,7 @@ from .crf import RefinedByCRF
 from .heads import DeepLabHead
 from .layers import resize
 from .losses import own_form
+from .windows import Span, blend, even_weights
 
 _KEEP_LOGITS = ContextVar('keep_logits', default='none')
 CLASSES_AT_ONCE = 8
@@ -85,6 +86,22 @@ def scaled_size(size: Sequence[int], scale: float) -> list[int]:
     """
     up, down = Fraction(scale).limit_denominator(1000).as_integer_ratio()
     return [((side - 1) * 2 * up + down) // (2 * down) + 1 for side in size]
+
+
+def _upright(maps: Tensor, meta: Mapping) -> Tensor:
+    """Maps (..., H, W) of an input without the preprocessor's padding, and turned as the image was before its flip."""
+    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+    maps = maps[..., top : maps.shape[-2] - bottom, left : maps.shape[-1] - right]
+    if meta.get('flip'):
+        maps = maps.flip(-1 if meta['flip_direction'] == 'horizontal' else -2)
+    return maps
+
+
+def _slide_spans(length: int, window: int, stride: int) -> list[Span]:
+    """Where MMSegmentation's windows lie along a side: one stride apart, the last one moved back to its end."""
+    count = max(length - window + stride - 1, 0) // stride + 1
+    stops = [min(i * stride + window, length) for i in range(count)]
+    return [(max(stop - window, 0), stop) for stop in stops]
 
 
 def _hand_on(name: str, value: object, part: Any, place: str, key: str | None = None) -> Any:
@@ -284,14 +301,18 @@ class DeepLab(EncoderDecoder):
         """Map images (N, 3, H, W) to the head's logits, the maximum over the scales of the input."""
         return self._fuse(self._scale_logits(inputs))
 
+    @property
+    def grid(self) -> int:
+        """Pixels from which to which the features of every scale of the input lie on pixels of it."""
+        return self.output_stride * math.lcm(
+            *(Fraction(s).limit_denominator(8).denominator for s in self.multi_scale_inputs)
+        )
+
     def _pad_to_grid(self, inputs: Tensor) -> Tensor:
         """Pad normalised images (N, 3, H, W) so that every scale of them has corners on corners of its features."""
         if not self.align_corners:
             return inputs
-        step = self.output_stride * math.lcm(
-            *(Fraction(s).limit_denominator(8).denominator for s in self.multi_scale_inputs)
-        )
-        below, right = (-(side - 1) % step for side in inputs.shape[2:])
+        below, right = (-(side - 1) % self.grid for side in inputs.shape[2:])
         return F.pad(inputs, (0, right, 0, below))
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
@@ -307,6 +328,29 @@ class DeepLab(EncoderDecoder):
         """Logits of images (N, 3, H, W) at their size, whole or by windows, after the CRF if there is one."""
         logits = super().inference(inputs, batch_img_metas)
         return logits if self.crf is None else self.crf(inputs, logits, batch_img_metas)
+
+    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Logits of images (N, 3, H, W) at their size, the mean over the windows of `test_cfg`.
+
+        MMSegmentation's own makes two further maps of that size for each window.
+        """
+        logits = inputs.new_empty(len(inputs), self.out_channels, *inputs.shape[2:])
+        for top, left, part in self._slide(inputs, batch_img_metas):
+            logits[..., top : top + part.shape[2], left : left + part.shape[3]] = part
+        return logits
+
+    def _slide(self, inputs: Tensor, metas: list[dict]) -> Iterator[tuple[int, int, Tensor]]:
+        """Top, left and logits (N, C, h, w) of one part of images after the other, see `blend`."""
+        size, stride = tuple(self.test_cfg.crop_size), tuple(self.test_cfg.stride)
+        if any(map(int.__gt__, stride, size)):
+            raise UserError(f'test_cfg.stride={stride} leaves out pixels between windows of crop_size={size}')
+        rows, columns = map(_slide_spans, inputs.shape[2:], size, stride)
+        windows = (
+            self.encode_decode(inputs[..., top:bottom, left:right], metas)
+            for top, bottom in rows
+            for left, right in columns
+        )
+        return blend(windows, rows, columns, even_weights(rows), even_weights(columns))
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Losses of a batch; with multi-scale inputs the sum of those of the maximum and of each scale.
@@ -341,10 +385,14 @@ class DeepLab(EncoderDecoder):
         The map holds bytes up to 256 classes. `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
         """
         keep = self.keep_seg_logits or _KEEP_LOGITS.get() == 'full'
-        whole = (self.test_cfg or {}).get('mode', 'whole') == 'whole'
-        lean = not keep and self.out_channels > 1 and whole and self.crf is None
+        lean = not keep and self.out_channels > 1 and self.crf is None
         if data_samples is None or not lean:
             return super().predict(inputs, data_samples)
+        if (self.test_cfg or {}).get('mode', 'whole') != 'whole':
+            resized = any(_upright(inputs, s.metainfo).shape[2:] != tuple(s.ori_shape[:2]) for s in data_samples)
+            if resized or _KEEP_LOGITS.get() == 'coarse':
+                return super().predict(inputs, data_samples)
+            return self._predict_sliding(inputs, data_samples)
         padded = self._pad_to_grid(inputs)
         sizes = tuple(padded.shape[2:]), tuple(inputs.shape[2:])
         for logits, sample in zip(self._forward(padded), data_samples, strict=True):
@@ -352,6 +400,16 @@ class DeepLab(EncoderDecoder):
             sample.pred_sem_seg = PixelData(data=self._label_map(coarse, sample.metainfo))
             if _KEEP_LOGITS.get() == 'coarse':
                 sample.coarse_logits = coarse
+        return data_samples
+
+    def _predict_sliding(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> Sequence[SegDataSample]:
+        """Label maps of images that are not resized, without logits of more than a row of windows."""
+        kind = torch.uint8 if self.out_channels <= 256 else torch.int16
+        labels = inputs.new_empty(len(inputs), 1, *inputs.shape[2:], dtype=kind)
+        for top, left, part in self._slide(inputs, [sample.metainfo for sample in data_samples]):
+            labels[..., top : top + part.shape[2], left : left + part.shape[3]] = part.argmax(1, keepdim=True)
+        for label, sample in zip(labels, data_samples, strict=True):
+            sample.pred_sem_seg = PixelData(data=_upright(label, sample.metainfo))
         return data_samples
 
     def full_logits(self, coarse: CoarseLogits, meta: Mapping, classes: slice = slice(None)) -> Tensor:
@@ -362,12 +420,8 @@ class DeepLab(EncoderDecoder):
             meta: The sample's `metainfo`: padding, flip and original size.
             classes: Which of them.
         """
-        left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
         height, width = coarse.size
-        maps = self._zoom(coarse.data[None, classes], coarse.padded_size)
-        maps = maps[..., top : height - bottom, left : width - right]
-        if meta.get('flip'):
-            maps = maps.flip(3 if meta['flip_direction'] == 'horizontal' else 2)
+        maps = _upright(self._zoom(coarse.data[None, classes], coarse.padded_size)[..., :height, :width], meta)
         if maps.shape[2:] != tuple(meta['ori_shape'][:2]):
             maps = self._zoom(maps, meta['ori_shape'][:2])
         return maps[0]

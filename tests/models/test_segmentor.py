@@ -105,16 +105,44 @@ def test_ties_go_to_the_first_class_as_in_argmax():
     assert not sample.pred_sem_seg.data.any()
 
 
-def test_a_single_channel_and_sliding_windows_take_mmsegmentations_way():
+def test_a_single_channel_takes_mmsegmentations_way():
     model = segmentor(MOBILENET, dict(V3, out_channels=1, threshold=0.3), num_classes=2).eval()
     with torch.no_grad():
         (sample,) = model.predict(torch.randn(1, 3, 33, 33), _samples(dict(ori_shape=(33, 33), img_shape=(33, 33))))
     assert sample.seg_logits.shape == (33, 33)
-    slide = ConfigDict(mode='slide', crop_size=(33, 33), stride=(20, 20))
-    model = segmentor(MOBILENET, V3, test_cfg=slide).eval()
+
+
+@pytest.mark.parametrize('window, stride', [((33, 33), (20, 20)), ((33, 49), (12, 40)), ((65, 33), (65, 33))])
+@pytest.mark.parametrize(
+    'meta',
+    [
+        dict(ori_shape=(49, 97)),
+        dict(ori_shape=(44, 90), img_padding_size=(0, 7, 0, 5), flip=True, flip_direction='horizontal'),
+        dict(ori_shape=(80, 111), img_padding_size=(0, 7, 0, 5)),
+    ],
+)
+def test_sliding_windows_give_mmsegmentations_labels_without_logits(window, stride, meta):
+    slide = ConfigDict(mode='slide', crop_size=window, stride=stride)
+    model = randomize(segmentor(MOBILENET, V3, num_classes=11, test_cfg=slide)).eval()
+    inputs = torch.randn(2, 3, 49, 97)
     with torch.no_grad():
-        (sample,) = model.predict(torch.randn(1, 3, 49, 65), _samples(dict(ori_shape=(49, 65), img_shape=(49, 65))))
-    assert sample.pred_sem_seg.shape == (49, 65)
+        model.decode_head.conv_seg.bias -= model.encode_decode(inputs, []).mean((0, 2, 3))  # else one class wins
+        mine = model.predict(inputs, _samples(meta, meta))
+        model.keep_seg_logits = True
+        kept = model.predict(inputs, _samples(meta, meta))
+        model.slide_inference = partial(EncoderDecoder.slide_inference, model)
+        stock = EncoderDecoder.predict(model, inputs, _samples(meta, meta))
+    for lean, full, theirs in zip(mine, kept, stock, strict=True):
+        assert len(theirs.pred_sem_seg.data.unique()) > 1
+        assert (lean.pred_sem_seg.data == theirs.pred_sem_seg.data).float().mean() > 0.999  # but for ties in rounding
+        assert ('seg_logits' in lean) == (meta['ori_shape'] == (80, 111))  # logits are resized, labels can't be
+        torch.testing.assert_close(full.seg_logits.data, theirs.seg_logits.data, rtol=1e-4, atol=1e-5)
+
+
+def test_windows_that_leave_pixels_out_are_refused():
+    model = segmentor(MOBILENET, V3, test_cfg=ConfigDict(mode='slide', crop_size=(33, 33), stride=(33, 40))).eval()
+    with pytest.raises(ValueError, match=r'stride=\(33, 40\).*crop_size=\(33, 33\)'):
+        model.predict(torch.zeros(1, 3, 33, 97), _samples(dict(ori_shape=(33, 97))))
 
 
 def _norms(part) -> list[_BatchNorm]:
