@@ -105,6 +105,7 @@ setup(
         'openmmlab': [*requirements('openmmlab'), 'setuptools<81'],
         'crf': ['pydensecrf2>=1.1'],
         'export': ['onnx', 'onnxruntime'],
+        'large': ['tifffile>=2023.1.23', 'imagecodecs'],  # TIFFs by strips and tiles, and their compressions
         'test': ['pytest', 'pytest-xdist', 'ruff', 'ty'],
     },
 )

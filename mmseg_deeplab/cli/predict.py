@@ -35,6 +35,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--tta', action='store_true', help='average over the scales and flips of tta_pipeline')
     parser.add_argument('--eval-output-stride', type=int, metavar='N', help='same weights at another output stride')
     parser.add_argument('--batch-size', type=int, default=1, help='pictures of one size that go together (default: 1)')
+    parser.add_argument(
+        '--tile', nargs='+', type=int, metavar='N',
+        help='larger pictures by tiles of N or HEIGHT WIDTH pixels; TIFFs, slides of any size: docs/large_images.md',
+    )  # fmt: skip
     parser.add_argument('--device', default='auto', help='cpu, cuda:1, ... (default: a GPU if there is one)')
     parser.add_argument('--precision', help='fp32, bf16 or fp16 (default: fp32)')
     parser.add_argument('--compile', action='store_true', help='translate the network by torch.compile first: minutes')
@@ -75,6 +79,7 @@ def main(argv: list[str] | None = None) -> None:
             crf=crf,
             tta=args.tta,
             batch_size=args.batch_size,
+            tile=args.tile and (args.tile * 2 if len(args.tile) == 1 else args.tile),
         )
     print(f'{summary.written} written, {summary.skipped} were there already: {args.out}; areas: {summary.areas}')
 

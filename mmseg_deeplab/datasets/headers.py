@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import mmengine.fileio as fileio
 import numpy as np
@@ -77,7 +78,7 @@ def read_header(content: bytes, name: str) -> Header:
     if damage:
         raise UserError(f'{name} cannot be read: the file is damaged: {damage}')
     try:
-        header = _tiff(content) if content.startswith(TIFF) else _other(content)
+        header = read_tiff_header(io.BytesIO(content)) if content.startswith(TIFF) else _other(content)
     except Image.DecompressionBombError as error:
         raise UserError(f'{name} is too large to be decoded: {error}. Cut it into tiles') from None
     except Exception as error:
@@ -126,9 +127,9 @@ def _other(content: bytes) -> Header:
         )
 
 
-def _tiff(content: bytes) -> Header:
-    """The header of a TIFF, also of one whose bands Pillow has no name for."""
-    pages = list(_tiff_pages(content))
+def read_tiff_header(file: IO[bytes]) -> Header:
+    """The header of a TIFF of any size, also of one whose bands Pillow has no name for."""
+    pages = list(_tiff_pages(file))
     tags = pages[0]
     extra = tags.get(338, ())
     extra = extra if isinstance(extra, tuple) else (extra,)
@@ -157,10 +158,11 @@ def _tiff(content: bytes) -> Header:
     )
 
 
-def _tiff_pages(content: bytes) -> Iterator[dict]:
+def _tiff_pages(file: IO[bytes]) -> Iterator[dict]:
     """The tags of each page of a TIFF that is no overview, thumbnail or mask of another."""
-    big = content[2:4] in (b'+\0', b'\0+')
-    page, file, seen = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if big else 8]), io.BytesIO(content), set()
+    start = file.read(16)
+    big = start[2:4] in (b'+\0', b'\0+')
+    page, seen = TiffImagePlugin.ImageFileDirectory_v2(start[: 16 if big else 8]), set()
     while page.next and page.next not in seen:
         seen.add(page.next)
         file.seek(page.next)

@@ -15,9 +15,12 @@ from PIL import Image
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
+from ..progress import progress
+from ..visualization.overlays import overlay
 from .model import Segmentor
-from .prediction import Prediction
-from .predictor import UnreadablePicturesError, predict
+from .prediction import Prediction, count_labels
+from .predictor import UnreadablePicturesError, predict, tiled
+from .rasters import SLIDES, TIFFS, Raster, label_bands, open_raster, shape_of, write_tiff
 from .readers import VIDEOS, Picture, files_of
 
 SUFFIXES = {'mask': '.png', 'overlay': '.png', 'probabilities': '.npz', 'confidence': '.png'}
@@ -65,7 +68,9 @@ def predict_to_folder(
     """Segment files and write the answers below `out`, each file whole or not at all.
 
     A picture's files are KIND/PLACE.SUFFIX, where PLACE is its path below the folder that all inputs have in common; a
-    video becomes overlay/PLACE.mp4 with the frames and the rate of the source. Files whose outputs are all there are
+    video becomes overlay/PLACE.mp4 with the frames and the rate of the source. With `tile`, TIFFs and whole slides are
+    read and written by rows, never as a whole, to TIFFs with their place on earth; rows that can't be read are void.
+    Files whose outputs are all there are
     skipped, so that an interrupted job goes on where it stopped. The shares of the classes of all files of the shard,
     from an earlier run too, are in areas.csv (areas_INDEX_of_COUNT.csv for one of several shards).
 
@@ -92,11 +97,13 @@ def predict_to_folder(
     out = Path(out)
     places = _places([path for source in inputs for path in files_of(source)])
     mine = list(places.items())[shard.index :: shard.count]
-    outputs = {path: _outputs(out, path, place, kinds) for path, place in mine}
+    tile = options.get('tile')
+    outputs = {path: _outputs(out, path, place, kinds, tile is not None) for path, place in mine}
     todo = [path for path, files in outputs.items() if overwrite or not all(f.exists() for f in files.values())]
     advance(len(outputs) - len(todo))
     errors: list[tuple[str, Exception]] = []
-    pictures = [path for path in todo if not _is_video(path)]
+    by_rows = [path for path in todo if tile is not None and _is_by_rows(path)]
+    pictures = [path for path in todo if not _is_video(path) and path not in by_rows]
     for prediction in _collecting(predict(model, [Picture(str(p), p) for p in pictures], **options), errors):
         prediction.save(**outputs[Path(prediction.name)])
         advance(1)
@@ -104,6 +111,12 @@ def predict_to_folder(
         frames: Any = predict(model, path, **options)
         for _ in _collecting(_write_video(path, frames, outputs[path]['overlay']), errors):
             pass
+        advance(1)
+    for path in by_rows:
+        try:
+            errors += _write_by_rows(model, path, outputs[path], options)
+        except (UserError, OSError) as error:
+            errors.append((str(path), error))
         advance(1)
     name = 'areas.csv' if shard.count == 1 else f'areas_{shard.index}_of_{shard.count}.csv'
     _write_areas(out / name, model, {path: files['mask'] for path, files in outputs.items() if 'mask' in files})
@@ -127,9 +140,18 @@ def _places(paths: Iterable[Path]) -> dict[Path, str]:
     }
 
 
-def _outputs(out: Path, path: Path, place: str, kinds: Sequence[str]) -> dict[str, Path]:
+def _is_by_rows(path: Path) -> bool:
+    return path.suffix.lower() in (*TIFFS, *SLIDES)
+
+
+def _outputs(out: Path, path: Path, place: str, kinds: Sequence[str], tiled: bool) -> dict[str, Path]:
     if _is_video(path):
         return {'overlay': out / 'overlay' / f'{place}.mp4'}
+    if tiled and _is_by_rows(path):
+        for kind in kinds:
+            if kind not in ('mask', 'overlay'):
+                raise UserError(f'{path}: with tiles, TIFFs and slides get mask and overlay; leave {kind} out')
+        return {kind: out / kind / f'{place}.tif' for kind in kinds}
     return {kind: out / kind / f'{place}{SUFFIXES[kind]}' for kind in kinds}
 
 
@@ -139,6 +161,31 @@ def _collecting(items: Any, errors: list[tuple[str, Exception]]) -> Iterator[Any
         yield from items
     except UnreadablePicturesError as error:
         errors += error.errors
+
+
+def _write_by_rows(model: Segmentor, path: Path, files: dict[str, Path], options: dict) -> list[tuple[str, Exception]]:
+    """Write mask and overlay of a picture that is never in memory as a whole; what could not be read is returned."""
+    raster = open_raster(path)
+    picture = tiled(model, raster, **options)
+    palette = model.dataset_meta['palette']
+    with progress(f'segmenting rows of {path}', raster.shape[0]) as advance:
+
+        def strips() -> Iterator[np.ndarray]:
+            for strip in picture.strips():
+                yield strip
+                advance(len(strip))
+
+        write_tiff(files['mask'], strips(), picture.dtype, raster, palette, picture.void)
+    if 'overlay' in files:
+        write_tiff(files['overlay'], _overlays(raster, files['mask'], palette, picture.void), np.uint8, raster)
+    return [(str(path), UserError(f'{damage}; these pixels are void')) for damage in raster.damage.values()]
+
+
+def _overlays(raster: Raster, mask: Path, palette: Sequence[Sequence[int]], void: int) -> Iterator[np.ndarray]:
+    top = 0
+    for labels in label_bands(mask):
+        yield overlay(raster.rows(top, top + len(labels))[0], labels, palette, ignore_index=void)
+        top += len(labels)
 
 
 def _write_video(path: Path, frames: Iterator[Prediction], target: Path) -> Iterator[None]:
@@ -176,8 +223,9 @@ def _write_areas(path: Path, model: Segmentor, masks: dict[Path, Path]) -> None:
     table.writerow(['picture', 'height', 'width', *classes])
     for picture, mask in masks.items():
         if mask.exists():
-            labels = np.array(Image.open(mask))
-            shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
-            table.writerow([str(picture), *labels.shape, *(f'{share:.6f}' for share in shares)])
+            height, width = shape_of(Picture(str(mask), mask))
+            bands = label_bands(mask) if mask.suffix == '.tif' else [np.array(Image.open(mask))]
+            shares = count_labels(bands, len(classes)) / (height * width)
+            table.writerow([str(picture), height, width, *(f'{share:.6f}' for share in shares)])
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())

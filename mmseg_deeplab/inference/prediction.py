@@ -1,7 +1,7 @@
 """What comes back for a picture: labels, probabilities, areas, and pictures of them."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ class Prediction:
 
     Attributes:
         name: The file, or 'image N' for what came without one.
-        labels: Class indices (H, W), uint8, or uint16 for more than 256 classes.
+        labels: Class indices (H, W), uint8, or uint16 for more than 256 classes; `void` where a file that was taken by
+            tiles could not be read.
         classes: Names of the C classes.
         palette: RGB colours of the classes, 0 to 255.
     """
@@ -46,6 +47,12 @@ class Prediction:
         return self._probabilities()
 
     @property
+    def void(self) -> int:
+        """The label of pixels that could not be read: the largest that `labels` can hold, -1 if that is a class."""
+        largest = int(np.iinfo(self.labels.dtype).max)
+        return largest if largest >= len(self.classes) else -1
+
+    @property
     def confidence(self) -> np.ndarray:
         """The largest probability of each pixel (H, W), float32, 0 to 1."""
         return self.probabilities().max(axis=0)
@@ -53,12 +60,12 @@ class Prediction:
     @property
     def areas(self) -> dict[str, int]:
         """Pixels of each class that occurs, the largest first."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes))
+        counts = count_labels([self.labels], len(self.classes))
         return {self.classes[k]: int(counts[k]) for k in np.argsort(-counts, kind='stable') if counts[k]}
 
     def overlay(self, alpha: float = 0.6, legend: bool = False) -> Image.Image:
         """The class colours blended into the picture, with the names and shares of the classes below on request."""
-        mixed = overlay(self.image, self.labels, self.palette, alpha, ignore_index=-1)
+        mixed = overlay(self.image, self.labels, self.palette, alpha, ignore_index=self.void)
         if not legend:
             return Image.fromarray(mixed)
         colours = dict(zip(self.classes, self.palette, strict=False))
@@ -112,6 +119,15 @@ class Prediction:
         buffer = io.BytesIO()
         self.overlay(legend=True).save(buffer, 'PNG')
         return buffer.getvalue()
+
+
+def count_labels(maps: Iterable[np.ndarray], classes: int) -> np.ndarray:
+    """Pixels of each class in label maps; what is no class is left out."""
+    counts = np.zeros(classes, np.int64)
+    for labels in maps:
+        for rows in np.array_split(labels, -(-labels.size // 2**22) or 1):  # for each, bincount takes 8 bytes a pixel
+            counts += np.bincount(rows.ravel(), minlength=classes)[:classes]
+    return counts
 
 
 def _save_picture(picture: Image.Image, path: str | Path, suffixes: tuple[str, ...]) -> None:

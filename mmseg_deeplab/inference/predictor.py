@@ -5,35 +5,38 @@ prediction = predict(model, 'cat.jpg', crf='v2_r101')
 for prediction in predict(model, 'folder', batch_size=4): ...
 """
 
-import copy
+import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DefaultScope
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import print_log
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from ..checkpoints.strict import unwrap
 from ..crf import CRFPool, DenseCRF
-from ..datasets import iter_datasets
 from ..datasets.images import read_image
 from ..datasets.palette import voc_palette
 from ..errors import UserError
 from ..models.segmentor import keeping_logits
 from .model import Segmentor
+from .pipelines import pipeline_without_truth, test_pipeline
 from .prediction import Prediction
+from .rasters import Raster, raster_of, shape_of
 from .readers import Picture, is_one, pictures_of
 from .refine import keep_logits, make_crf, set_refined, take_logits
+from .tiles import TiledPicture, Tiles, is_larger, tile_size
 
 AHEAD = 4
 """Pictures that are loaded before the network wants them."""
@@ -59,6 +62,7 @@ def predict(
     tta: bool = False,
     batch_size: int = 1,
     workers: int | None = None,
+    tile: int | Sequence[int] | None = None,
 ) -> Prediction | Iterator[Prediction]:
     """Segment pictures at their original sizes, as tools/test.py does.
 
@@ -74,14 +78,40 @@ def predict(
         batch_size: Pictures that go through the network together, where their sizes allow it.
         workers: Threads that refine; None takes the CPUs that this process may use, 0 refines between the network's
             passes.
+        tile: Side, or (height, width), of the tiles of larger pictures, in pixels; their scores are blended where they
+            overlap, and pictures may have more pixels than memory holds logits of. None takes every picture whole.
 
     Returns:
         One `Prediction` for one picture; for a folder, pattern, video, list or iterator an iterator of them, in order.
 
     Raises:
         UserError: For what is no source of pictures, and for a picture that can't be read. With several pictures, the
-            others are answered first, then `UnreadablePicturesError` names those that could not be.
+            others are answered first, then `UnreadablePicturesError` names those that could not be. With `tile`, blocks
+            of a TIFF that can't be read become void, 255 (65535 for more than 255 classes), and are named there; for a
+            single picture in a warning.
     """
+    session = _session(model, crf, tta, batch_size, workers, tile)
+    return session.one(source) if is_one(source) else session.answers(pictures_of(source))
+
+
+def tiled(model: Segmentor, raster: Raster, tile: int | Sequence[int], **options: Any) -> TiledPicture:
+    """One picture by tiles, to be read and written by parts.
+
+    Args:
+        raster: The picture, also one that is smaller than a tile.
+        options: Of `predict`.
+    """
+    return _session(model, tile=tile, **options).tiled(raster)
+
+
+def _session(
+    model: Segmentor,
+    crf: DenseCRF | str | dict | None = None,
+    tta: bool = False,
+    batch_size: int = 1,
+    workers: int | None = None,
+    tile: int | Sequence[int] | None = None,
+) -> '_Session':
     if isinstance(crf, str):
         crf = make_crf(crf)
     elif isinstance(crf, dict):
@@ -90,8 +120,7 @@ def predict(
         raise UserError(f"crf.input={crf.input!r}: a segmentor gives logits, use DenseCRF(input='logits')")
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UserError(f'batch_size={batch_size!r}: expected a whole number from 1 on')
-    session = _Session(model, crf, tta, batch_size, workers)
-    return session.one(source) if is_one(source) else session.answers(pictures_of(source))
+    return _Session(model, crf, tta, batch_size, workers, None if tile is None else tile_size(tile))
 
 
 def segment(model: Segmentor, image: str | Path | np.ndarray, crf: DenseCRF | str | None = None) -> np.ndarray:
@@ -111,29 +140,106 @@ class _Loaded:
 class _Session:
     """One call of `predict`."""
 
-    def __init__(self, model: Segmentor, crf: DenseCRF | None, tta: bool, batch_size: int, workers: int | None):
+    def __init__(
+        self,
+        model: Segmentor,
+        crf: DenseCRF | None,
+        tta: bool,
+        batch_size: int,
+        workers: int | None,
+        tile: tuple[int, int] | None,
+    ):
+        self.tile = tile
         self.model, self.crf, self.batch_size, self.workers = model, crf, batch_size, workers
         if tta and not (model.cfg.get('tta_model') and model.cfg.get('tta_pipeline')):
             raise UserError(
                 'tta=True needs tta_model and tta_pipeline in the config; configs/_base_ shows how they look'
             )
         self.network: Any = MODELS.build({**model.cfg.tta_model, 'module': model}) if tta else model
-        steps = model.cfg.tta_pipeline if tta else _test_pipeline(model.cfg)
-        self.pipelines = {given: _pipeline(steps, given) for given in (False, True)}
+        steps = model.cfg.tta_pipeline if tta else test_pipeline(model.cfg)
+        self.pipelines = {given: pipeline_without_truth(steps, given) for given in (False, True)}
         self.dtype = getattr(model, 'inference_dtype', None)
         meta = getattr(model, 'dataset_meta', None) or {}
         self.classes = list(meta.get('classes') or map(str, range(model.num_classes)))
         self.palette = [tuple(c) for c in meta.get('palette') or voc_palette(len(self.classes))]
 
     def one(self, source: Any) -> Prediction:
-        """Answer a source of one picture; what is wrong with it is raised as it is."""
+        """Answer a source of one picture; what is wrong with it is raised as it is, or said if it has an answer."""
+        found: list[Prediction] = []
         try:
-            (prediction,) = self.answers(pictures_of(source))
+            for prediction in self.answers(pictures_of(source)):
+                found.append(prediction)
         except UnreadablePicturesError as error:
-            raise error.errors[0][1] from None
-        return prediction
+            if not found:
+                raise error.errors[0][1] from None
+            print_log(str(error), logger='current', level=logging.WARNING)
+        return found[0]
 
     def answers(self, pictures: Iterator[Picture]) -> Iterator[Prediction]:
+        """Answer pictures in order, those that are larger than a tile by tiles."""
+        errors: list[tuple[str, Exception]] = []
+        for by_tiles, group in groupby(pictures, self._by_tiles):
+            answer = self._tiled_answers if by_tiles else self._whole_answers
+            try:
+                yield from answer(group)
+            except UnreadablePicturesError as error:
+                errors += error.errors
+        if errors:
+            raise UnreadablePicturesError(errors)
+
+    def _by_tiles(self, picture: Picture) -> bool:
+        return self.tile is not None and is_larger(shape_of(picture), self.tile)
+
+    def _tiled_answers(self, pictures: Iterator[Picture]) -> Iterator[Prediction]:
+        errors: list[tuple[str, Exception]] = []
+        for picture in pictures:
+            name = picture.name
+            try:
+                raster = raster_of(picture)
+                tiled = self.tiled(raster)
+                labels = np.concatenate(list(tiled.strips()))
+            except (UserError, OSError) as error:
+                errors.append((name, error))
+                continue
+            yield Prediction(
+                name,
+                labels,
+                self.classes,
+                self.palette,
+                tiled.probabilities,
+                lambda raster=raster: raster.rows(0, raster.shape[0])[0],
+            )
+            errors += [(name, UserError(f'{damage}; these pixels are void')) for damage in raster.damage.values()]
+        if errors:
+            raise UnreadablePicturesError(errors)
+
+    def tiled(self, raster: Raster) -> TiledPicture:
+        """One picture by tiles."""
+        assert self.tile is not None
+        tiles = Tiles.of(raster.shape, self.tile, self.model, self.crf)
+        return TiledPicture(raster, tiles, self._tile_scores, self.model, len(self.classes), self.crf is not None)
+
+    def _tile_scores(self, name: str, tiles: Iterable[np.ndarray]) -> Iterator[Tensor]:
+        """Scores (C, h, w) of tiles: logits, or what the CRF makes of them; two classes for a single channel."""
+        waiting: deque[Callable[[], Tensor]] = deque()
+        with ExitStack() as stack:
+            pool = self._pool(stack)
+            loaded = (self._load(Picture(name, pixels=pixels)) for pixels in tiles)
+            for number, batch in enumerate(self._batches(loaded)):
+                if number == 0:
+                    _warn_of_resizing(batch[0].data['data_samples'], name)
+                for each, sample in zip(batch, self._samples(batch, keep_logits(self.network)), strict=True):
+                    logits = take_logits(self.model, sample)
+                    _check_finite(logits, name)
+                    waiting.append(
+                        partial(lambda x: x, logits) if self.crf is None else self._refined(each, logits, pool)
+                    )
+                while len(waiting) > (2 * pool.workers if pool else 0):
+                    yield waiting.popleft()()
+            while waiting:
+                yield waiting.popleft()()
+
+    def _whole_answers(self, pictures: Iterator[Picture]) -> Iterator[Prediction]:
         """Answer pictures in order, as many ahead of the one that is handed out as keeps everyone at work."""
         errors: list[tuple[str, Exception]] = []
         waiting: deque[Callable[[], Prediction]] = deque()
@@ -196,24 +302,28 @@ class _Session:
         if batch:
             yield batch
 
-    @torch.no_grad()
     def _through_network(self, batch: list[_Loaded], pool: CRFPool | None) -> list[Callable[[], Prediction]]:
         keep = keeping_logits('coarse') if self.crf is None else keep_logits(self.network)
+        return [self._answer(*each, pool) for each in zip(batch, self._samples(batch, keep), strict=True)]
+
+    @torch.no_grad()
+    def _samples(self, batch: list[_Loaded], keep: AbstractContextManager[None]) -> list[SegDataSample]:
         device = next(self.model.parameters()).device.type
         precise = torch.autocast(device, self.dtype) if self.dtype else nullcontext()
         with keep, precise:
-            samples = self.network.test_step(pseudo_collate([each.data for each in batch]))
-        return [self._answer(*each, pool) for each in zip(batch, samples, strict=True)]
+            return self.network.test_step(pseudo_collate([each.data for each in batch]))
+
+    def _refined(self, loaded: _Loaded, logits: Tensor, pool: CRFPool | None) -> Callable[[], Tensor]:
+        crf = self.crf
+        assert crf is not None
+        image = loaded.image()
+        return pool.submit(image, logits, loaded.picture.name).result if pool else lambda: crf(image, logits)
 
     def _answer(self, loaded: _Loaded, sample: SegDataSample, pool: CRFPool | None) -> Callable[[], Prediction]:
-        name = loaded.picture.name
-        crf = self.crf
-        if crf is None:
-            probabilities = _probabilities(unwrap(self.model), sample, name)
+        if self.crf is None:
+            probabilities = _probabilities(unwrap(self.model), sample, loaded.picture.name)
             return lambda: self._prediction(loaded, sample, probabilities)
-        logits = take_logits(self.model, sample)
-        image = loaded.image()
-        result = pool.submit(image, logits, name).result if pool else lambda: crf(image, logits)
+        result = self._refined(loaded, take_logits(self.model, sample), pool)
 
         def refined() -> Prediction:
             q = result()
@@ -237,10 +347,7 @@ def _probabilities(model: Any, sample: Any, name: str) -> Callable[[], np.ndarra
     """What makes the probabilities (C, H, W) of a sample, of the network's small logits where it has kept those."""
     coarse = sample.get('coarse_logits')
     logits = sample.seg_logits.data if coarse is None else coarse.data
-    if not torch.isfinite(logits).all():
-        raise UserError(
-            f'{name}: the network answers with NaN or infinite numbers; look at the checkpoint, or at precision'
-        )
+    _check_finite(logits, name)
 
     def make() -> np.ndarray:
         full = logits if coarse is None else model.full_logits(coarse, sample.metainfo)
@@ -250,21 +357,18 @@ def _probabilities(model: Any, sample: Any, name: str) -> Callable[[], np.ndarra
     return make
 
 
-def _test_pipeline(cfg: Config) -> list[dict]:
-    loader = cfg.get('test_dataloader')
-    steps = next(iter_datasets(loader))['pipeline'] if loader else cfg.get('test_pipeline')
-    if not steps:
-        raise UserError('the config has neither test_dataloader nor test_pipeline, which say how pictures are prepared')
-    return steps
+def _warn_of_resizing(sample: Any, name: str) -> None:
+    if isinstance(sample, SegDataSample) and tuple(sample.img_shape[:2]) != tuple(sample.ori_shape[:2]):
+        print_log(
+            f'{name}: the test pipeline of the config resizes what it is given, here each tile of '
+            f'{sample.ori_shape[:2]} to {sample.img_shape[:2]} pixels: labels depend on the size of the tiles',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
-def _pipeline(steps: list[dict], given: bool) -> Compose:
-    """The transforms for a file, or for pixels that are given, without truth.
-
-    MMSegmentation's `inference_model` rewrites the model's own pipeline for arrays, so that files fail from then on.
-    """
-    steps = copy.deepcopy([step for step in steps if step['type'] not in ('LoadAnnotations', 'LoadLabels')])
-    if given:
-        steps[0]['type'] = 'LoadImageFromNDArray'
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        return Compose(steps)
+def _check_finite(logits: Tensor, name: str) -> None:
+    if not torch.isfinite(logits).all():
+        raise UserError(
+            f'{name}: the network answers with NaN or infinite numbers; look at the checkpoint, or at precision'
+        )

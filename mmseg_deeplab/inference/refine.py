@@ -147,10 +147,13 @@ def take_logits(model: nn.Module, sample: Any) -> Tensor:
 
 def set_refined(model: nn.Module, sample: Any, q: Tensor) -> None:
     """Replace the sample's prediction by that of the refined probabilities (C, H, W)."""
+    label, before = labels_of(model, q), sample.pred_sem_seg
+    sample.set_data({BEFORE_CRF: before, 'pred_sem_seg': PixelData(data=label[None].to(before.data.device))})
+
+
+def labels_of(model: nn.Module, q: Tensor) -> Tensor:
+    """Labels (H, W) of probabilities (C, H, W): the best class; a single-channel model decides at its own threshold."""
     segmentor: Any = unwrap(model)
     binary = len(q) == 2 and getattr(segmentor, 'out_channels', None) == 1
-    # A single-channel model decides at its own threshold.
     label = q[1] > segmentor.decode_head.threshold if binary else q.argmax(0)
-    label = label.to(torch.uint8 if len(q) <= 256 else torch.int16)
-    before = sample.pred_sem_seg
-    sample.set_data({BEFORE_CRF: before, 'pred_sem_seg': PixelData(data=label[None].to(before.data.device))})
+    return label.to(torch.uint8 if len(q) <= 256 else torch.int16)
