@@ -34,7 +34,7 @@ def build(args: argparse.Namespace) -> tuple[torch.nn.Module, torch.utils.data.D
     """The network with its CRF and frozen batch norm, and the images to train on and to score."""
     config = Config.fromfile(args.config)
     config.model.backbone.init_cfg = None
-    config.model.data_preprocessor.size = (args.crop, args.crop)
+    config.model.crop_size = (args.crop, args.crop)
     model = {**config.model, 'frozen_bn': ('backbone', 'decode_head'), 'crf': dict(iterations=args.crf_iterations)}
     model = revert_sync_batchnorm(MODELS.build(model))
     load_state_dict(model, load_file(args.checkpoint))

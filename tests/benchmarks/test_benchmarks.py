@@ -1,0 +1,116 @@
+"""The scripts of benchmarks/, as docs/benchmarks.md and their own descriptions call them, at small sizes."""
+
+import importlib.util
+import json
+import re
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmseg.registry import MODELS
+from page_commands import commands
+
+from mmseg_deeplab.datasets.demo import make_demo_dataset
+
+NUMBER = r'-?[\d.]+'
+
+
+def memory_here(_):
+    """`added_memory` of this process, which may hold enough already to need no more."""
+
+    def added_memory(device, build, *arguments):
+        return 1 + sys.modules['models']._added_memory(device, build, *arguments)
+
+    return added_memory
+
+
+def side_here(test_loop):
+    """`run_process` in this process; 1 MiB more for the same reason."""
+
+    def run_process(side, root, classes, environment):
+        results = test_loop.run_side(side, root, classes)
+        return {name: value + name.startswith('memory') for name, value in results.items()}
+
+    return run_process
+
+
+@pytest.fixture
+def run(repo, monkeypatch, capsys):
+    """run(script, page, small, replaced, patches): what each of the page's commands of a script prints, a list.
+
+    `small` is appended to each; words that stand for something are replaced. In this process, not in processes of its
+    own, which would take seconds to import the stack: memory is then meaningless.
+    """
+
+    def run(script: str, page: str, small: list, replaced: dict | None = None, **patches) -> list[str]:
+        monkeypatch.syspath_prepend(str(repo / 'benchmarks'))
+        monkeypatch.chdir(repo)
+        spec = importlib.util.spec_from_file_location(script, repo / 'benchmarks' / f'{script}.py')
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, script, module)
+        spec.loader.exec_module(module)
+        for name, patch in patches.items():
+            monkeypatch.setattr(module, name, patch(module))
+        printed = []
+        for words in commands(repo / page):
+            if words[1] == f'benchmarks/{script}.py':
+                rest = [(replaced or {}).get(word, word) for word in words[2:]]
+                monkeypatch.setattr(sys, 'argv', [words[1], *rest, *map(str, small)])
+                module.main()
+                printed.append(capsys.readouterr().out)
+        assert printed, f'{page} does not call {script}.py'
+        return printed
+
+    return run
+
+
+def test_models(run):
+    """Without memory, for which it builds every network once more; test_training_step measures it in the same way."""
+    small = ['--size', 33, '--batch', 2, '--rounds', 1, '--device', 'cpu']
+    for printed in run('models', 'docs/benchmarks.md', small, added_memory=lambda _: lambda *arguments: 1.0):
+        rows = printed.splitlines()[3:]
+        times = rf'{NUMBER} \| {NUMBER} \| {NUMBER} \({NUMBER} - {NUMBER}\)'
+        for row, start in zip(rows, ('test | as', 'test | same', 'training | as', 'training | same'), strict=True):
+            assert re.fullmatch(rf'\| {re.escape(start)} \w+ \| {times} \| .* \|', row), row
+
+
+def test_training_step(run):
+    config = 'configs/deeplabv3_mobilenetv2_demo.py'
+    small = ['--rounds', 1, '--device', 'cpu']
+    (printed,) = run('training_step', 'docs/benchmarks.md', small, {'CONFIG': config}, added_memory=memory_here)
+    row = printed.splitlines()[-1]
+    times = rf'{NUMBER} \({NUMBER} - {NUMBER}\) \| {NUMBER}'
+    assert re.fullmatch(rf'\| deeplabv3_mobilenetv2_demo \| 2 \| 97x97 \| {times} \| {NUMBER} \|', row), row
+    seconds, images = float(row.split('|')[4].split()[0]), float(row.split('|')[5])
+    assert abs(images * seconds / 2 - 1) < 0.02
+
+
+def test_test_loop(run):
+    """On images whose corners are not on corners of their features, as 500x375; else the scores differ and it stops."""
+    small = ['--rounds', 1, '--sizes', '60x45', '--images', 1, '--classes', 5]
+    for printed in run('test_loop', 'docs/benchmarks.md', small, run_process=side_here):
+        assert '5 classes, 60x45' in printed
+        assert len(re.findall(rf'^\| (?:time|memory) .* \| {NUMBER} \| {NUMBER} \| {NUMBER}', printed, re.M)) == 4
+
+
+def test_joint_crf(run, repo, tmp_path):
+    """Both arms and the network as it came; the same command goes on where it stopped."""
+    config = repo / 'configs/deeplabv3plus_mobilenetv2_demo.py'
+    make_demo_dataset(tmp_path / 'data', 2, 2)
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(Config.fromfile(config).model))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'random.pth')
+    replaced = {'CONFIG': str(config), 'CHECKPOINT': str(tmp_path / 'random.pth')}
+    replaced.update({'VOC2012_ANIMALS': str(tmp_path / 'data'), 'work_dirs/joint_crf': str(tmp_path / 'joint')})
+    small = ['--iterations', 2, '--crop', 33, '--crf-iterations', 1, '--seeds', 0, '--classes', 0, 1]
+    (printed,) = run('joint_crf', 'benchmarks/joint_crf.py', small, replaced)
+    rows = [json.loads(line) for line in printed.splitlines() if line.startswith('{')]
+    assert [row['arm'] for row in rows] == ['released', 'afterwards', 'joint']
+    assert rows[0]['crf_weights'] == rows[1]['crf_weights'] != rows[2]['crf_weights']
+    for arm in ('afterwards', 'joint'):  # two steps need not change a score
+        trained = torch.load(tmp_path / f'joint/{arm}_0.pth', weights_only=True)
+        assert trained['iteration'] == 2
+        assert not torch.equal(trained['model']['decode_head.conv_seg.weight'], model.decode_head.conv_seg.weight)
+    assert run('joint_crf', 'benchmarks/joint_crf.py', small, replaced) == ['']
