@@ -99,7 +99,7 @@ class DenseCRFLayer(nn.Module):
         parts = mean_field.batches([scores[0].numel() for scores in logits], len(logits[0]), logits[0].is_cuda)
         with torch.autocast(logits[0].device.type, enabled=False):
             for part in parts:
-                refined += self._refine(images[part], logits[part])
+                refined += self._refine(images[part], list(logits[part]))
         return torch.stack(refined) if isinstance(logits, Tensor) else refined
 
     def extra_repr(self) -> str:
@@ -159,32 +159,31 @@ class _MeanField(torch.autograd.Function):
     def forward(ctx: Any, settings: tuple, log_p: Tensor, *weights: Tensor) -> Tensor:
         filters, iterations, checkpoint, record = settings
         pairwise = [Pairwise(f, [(slice(None), w)]) for f, w in zip(filters, weights, strict=True)]
-        states: list[Tensor | None] = []
+        states = []
         x = log_p
         for step in range(iterations):
             q = x.softmax(1)
             x = _updated(log_p, pairwise, q)
-            if record:
-                states.append(None if checkpoint and step % 2 else q)
-        ctx.filters = filters
-        ctx.kept = [q is not None for q in states]
-        ctx.save_for_backward(log_p, *weights, *(q for q in states if q is not None))
+            if record and not (checkpoint and step % 2):
+                states.append(q)
+        ctx.settings = settings
+        ctx.save_for_backward(log_p, *weights, *states)
         return x.clone() if x is log_p else x
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        filters, iterations, checkpoint, _ = ctx.settings
         log_p, *saved = ctx.saved_tensors
-        weights, kept = saved[: len(ctx.filters)], iter(saved[len(ctx.filters) :])
-        states = [next(kept) if is_kept else None for is_kept in ctx.kept]
-        pairwise = [Pairwise(f, [(slice(None), w)]) for f, w in zip(ctx.filters, weights, strict=True)]
-        transposed = [f.transposed() for f in ctx.filters]
+        weights, states = saved[: len(filters)], saved[len(filters) :]
+        pairwise = [Pairwise(f, [(slice(None), w)]) for f, w in zip(filters, weights, strict=True)]
+        transposed = [f.transposed() for f in filters]
         of_weights = [torch.zeros_like(w) for w in weights]
         of_log_p = torch.zeros_like(log_p)
-        while states:
-            q = states.pop()
-            if q is None:
-                q = _updated(log_p, pairwise, states[-1]).softmax(1)
+        for step in reversed(range(iterations)):
+            q = states[step // 2 if checkpoint else step]
+            if checkpoint and step % 2:
+                q = _updated(log_p, pairwise, q).softmax(1)
             of_log_p += gradient
             of_q = torch.zeros_like(q)
             for kernel, w, of_w in zip(transposed, weights, of_weights, strict=True):
@@ -212,9 +211,9 @@ def _updated(log_p: Tensor, pairwise: Sequence[Pairwise], q: Tensor) -> Tensor:
 def _formed(kernel: Kernel, compat: str, num_classes: int | None) -> float | np.ndarray:
     """The compatibility in the form that is learned; all forms of a number are the same Potts model."""
     given = kernel.compat
-    if compat == 'number':
+    if compat == 'number' or num_classes is None:
         return given
-    if isinstance(given, float):
+    if not isinstance(given, np.ndarray):
         if compat == 'vector':
             return np.full(num_classes, -given, np.float32)
         return (given * (1 - np.eye(num_classes))).astype(np.float32)

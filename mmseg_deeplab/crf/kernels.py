@@ -45,9 +45,9 @@ class Kernel:
     @property
     def attracts(self) -> bool:
         """True where messages only ever add to a class's own probability, which is what leaving classes out needs."""
-        if isinstance(self.compat, float):
-            return self.compat >= 0
-        return self.compat.ndim == 1 and not (self.compat > 0).any()
+        if isinstance(self.compat, np.ndarray):
+            return self.compat.ndim == 1 and not np.any(self.compat > 0)
+        return self.compat >= 0
 
     def position_stds(self) -> tuple[float, float]:
         return self.xy_std if isinstance(self.xy_std, tuple) else (self.xy_std, self.xy_std)
@@ -104,10 +104,9 @@ class Kernel:
 
 def make_kernel(name: str, compat, xy_std, rgb_std=None) -> Kernel:
     """A checked kernel; raises UserError naming the parameter where one makes no sense."""
-    xy_std = _checked_std(f'{name}_xy_std', xy_std, 2)
-    if rgb_std is not None:
-        rgb_std = _checked_std(f'{name}_rgb_std', rgb_std, None)
-    return Kernel(name, _checked_compat(f'{name}_w', compat), xy_std, rgb_std)
+    xy = _checked_std(f'{name}_xy_std', xy_std, 2)
+    rgb = None if rgb_std is None else _checked_std(f'{name}_rgb_std', rgb_std, None)
+    return Kernel(name, _checked_compat(f'{name}_w', compat), (xy[0], xy[1]) if isinstance(xy, tuple) else xy, rgb)
 
 
 def feature_kernel(name: str, compat, features) -> Kernel:

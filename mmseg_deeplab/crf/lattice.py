@@ -80,7 +80,7 @@ class Lattice:
     def transposed(self) -> Lattice:
         """K^T. As points are missing, the blurs do not commute: it takes them in the opposite order."""
         swapped = replace(self, blurs=self.blurs[::-1], before=self.after, after=self.before)
-        if self.before is self.after:
+        if self.before is None or self.after is None or self.before is self.after:
             return swapped
         return swapped._with_factors(self.after / self.before, self.before / self.after)
 
@@ -196,12 +196,14 @@ def _in_steps(matrix: SparseMatrix, longest: int) -> tuple[SparseMatrix, ...]:
 
 
 def _joined_factors(lattices: Sequence[Lattice]) -> tuple[Tensor | None, Tensor | None]:
-    if lattices[0].before is None:
+    before = [lattice.before for lattice in lattices if lattice.before is not None]
+    after = [lattice.after for lattice in lattices if lattice.after is not None]
+    if not before:
         return None, None
-    before = torch.cat([lattice.before for lattice in lattices])
+    joined = torch.cat(before)
     if all(lattice.before is lattice.after for lattice in lattices):
-        return before, before
-    return before, torch.cat([lattice.after for lattice in lattices])
+        return joined, joined
+    return joined, torch.cat(after)
 
 
 def _enclosing_simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ _LARGEST_BATCH = 4 * 2**30
 """Bytes that the images of one batch may take on a GPU together, as estimated by `batches`."""
 
 
+_Filter = TypeVar('_Filter', bound='Filter')
+
+
 class Filter(Protocol):
     """A symmetric kernel matrix K of N pixels: `filter(values)` is K values for float32 values (N, C)."""
 
@@ -31,7 +34,7 @@ class Filter(Protocol):
 
     def __call__(self, values: Tensor) -> Tensor: ...
 
-    def scaled(self, before: Tensor, after: Tensor) -> Filter:
+    def scaled(self: _Filter, before: Tensor, after: Tensor) -> _Filter:
         """diag(after) K diag(before)."""
 
 
@@ -52,7 +55,7 @@ class Pairwise:
         for block in _blocks(self.filter, q):
             message = self.filter(q[:, block])
             for rows, compat in self.compat:
-                if isinstance(compat, float):
+                if not isinstance(compat, Tensor):
                     x[rows, block].add_(message[rows], alpha=compat)
                 elif compat.ndim == 0:
                     x[rows, block].addcmul_(message[rows], compat)
@@ -98,7 +101,7 @@ def iterate(unary: Tensor, pairwise: Sequence[Pairwise], iterations: int, q: Ten
         yield q
 
 
-def normalized(kernel: Filter, normalization: str, ones: Tensor) -> Filter:
+def normalized(kernel: _Filter, normalization: str, ones: Tensor) -> _Filter:
     """`kernel` normalised by its row sums as `DenseCRF` says; `ones` is (N,)."""
     if normalization == 'no':
         return kernel

@@ -34,7 +34,7 @@ class Pruned:
 
     def __init__(self, unary: Tensor, kernels: Sequence[Kernel], threshold: float | None, q: Tensor | None = None):
         self.unary, self.kernels = unary, list(kernels)
-        self._keep = self._share = None
+        self._dropped: tuple[Tensor, Tensor] | None = None  # which classes are kept, and the others' shares
         if threshold is None or not kernels:
             return
         if q is None:
@@ -43,11 +43,12 @@ class Pruned:
         costs = np.stack([_costs(kernel.compat, len(unary)) for kernel in kernels])
         keep = ~_unlikely(q, threshold, (costs == 0).all(0))
         if keep.sum() < len(unary) - 1:  # else there is nothing to merge
-            self._keep = torch.from_numpy(keep).to(unary.device)
-            rest = unary[~self._keep]
+            kept = torch.from_numpy(keep).to(unary.device)
+            rest = unary[~kept]
             together = -torch.logsumexp(-rest, 0, keepdim=True)
-            self._share = (together - rest).exp_()  # of each class in the pseudo-class; no message ever changes it
-            self.unary = torch.cat([unary[self._keep], together])
+            # The share of each class in the pseudo-class; no message ever changes it.
+            self._dropped = kept, (together - rest).exp_()
+            self.unary = torch.cat([unary[kept], together])
             self.kernels = [
                 replace(kernel, compat=np.append(row[keep], 0).astype(np.float32))
                 for kernel, row in zip(kernels, costs, strict=True)
@@ -55,15 +56,19 @@ class Pruned:
 
     def merge(self, q: Tensor) -> Tensor:
         """Probabilities of the kept classes and the pseudo-class (K + 1, N) from those of all classes (C, N)."""
-        return q if self._keep is None else torch.cat([q[self._keep], q[~self._keep].sum(0, keepdim=True)])
+        if self._dropped is None:
+            return q
+        kept, _ = self._dropped
+        return torch.cat([q[kept], q[~kept].sum(0, keepdim=True)])
 
     def restore(self, q: Tensor) -> Tensor:
         """Probabilities of all classes (C, N) from those of the kept classes and the pseudo-class (K + 1, N)."""
-        if self._keep is None:
+        if self._dropped is None:
             return q
-        full = q.new_empty(len(self._keep), q.shape[1])
-        full[self._keep] = q[:-1]
-        full[~self._keep] = q[-1] * self._share
+        kept, share = self._dropped
+        full = q.new_empty(len(kept), q.shape[1])
+        full[kept] = q[:-1]
+        full[~kept] = q[-1] * share
         return full
 
 

@@ -41,7 +41,7 @@ def mean_field(
 
 
 def _build(image: Tensor | None, unary: Tensor, kernels: Sequence[Kernel], normalization: str):
-    from pydensecrf import densecrf
+    from pydensecrf import densecrf  # ty: ignore[missing-module-member]  compiled, without types
 
     normalizations = {
         'symmetric': densecrf.NORMALIZE_SYMMETRIC,
@@ -58,12 +58,11 @@ def _build(image: Tensor | None, unary: Tensor, kernels: Sequence[Kernel], norma
         crf = densecrf.DenseCRF2D(width, height, classes)
     crf.setUnaryEnergy(unary.cpu().contiguous().numpy())
     for kernel in kernels:
-        is_rgb = image is not None and image.dtype == torch.uint8 and image.shape[2] == 3
-        if kernel.features is not None:
+        if image is None or kernel.features is not None:
             crf.addPairwiseEnergy(kernel.features, compat=kernel.compat, **common)
         elif kernel.rgb_std is None:
             crf.addPairwiseGaussian(sxy=kernel.position_stds(), compat=kernel.compat, **common)
-        elif is_rgb:
+        elif image.dtype == torch.uint8 and image.shape[2] == 3:
             crf.addPairwiseBilateral(
                 sxy=kernel.position_stds(),
                 srgb=kernel.band_stds(3),

@@ -6,8 +6,8 @@ stay the reference, and is what runs where Triton does not.
 
 from __future__ import annotations
 
-import triton
-import triton.language as tl
+import triton  # ty: ignore[import-not-found]  comes with torch's builds for CUDA
+import triton.language as tl  # ty: ignore[import-not-found]
 from torch import Tensor
 
 ROWS = 16

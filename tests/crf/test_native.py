@@ -98,7 +98,7 @@ import ctypes, sys
 import numpy as np
 from mmseg_deeplab.crf import DenseCRF, native
 library = native.declare(ctypes.CDLL(sys.argv[1]))
-native._library = lambda: library
+native._find = lambda: library
 sys.path.insert(0, sys.argv[2])
 from test_native import random_problem
 for seed in range(int(sys.argv[3])):

@@ -57,7 +57,7 @@ class _Problem(ctypes.Structure):
 
 
 @lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL | None:
+def _find() -> ctypes.CDLL | None:
     """The compiled library, or None where it was not built or is not for this machine."""
     for path in sorted(Path(__file__).parent.glob('_dcrf*')):
         if path.suffix not in ('.so', '.dylib'):
@@ -67,6 +67,13 @@ def _library() -> ctypes.CDLL | None:
         except OSError:  # of another machine
             continue
     return None
+
+
+def _library() -> ctypes.CDLL:
+    library = _find()
+    if library is None:
+        raise RuntimeError("the dense CRF's native kernel is not there: ask is_available() first")
+    return library
 
 
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
@@ -91,7 +98,7 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def is_available() -> bool:
-    return _library() is not None
+    return _find() is not None
 
 
 def instruction_set() -> str:
@@ -224,7 +231,9 @@ def _axes(kernel: Kernel, picture: np.ndarray | None) -> Iterator[_Axis]:
         return
     for name, std in zip('xy', kernel.position_stds(), strict=True):
         yield _Axis(_KINDS[name], std, None, 0)
-    for channel, std in enumerate(kernel.band_stds(0 if picture is None else picture.shape[2])):
+    if picture is None:
+        return
+    for channel, std in enumerate(kernel.band_stds(picture.shape[2])):
         data = picture.ctypes.data + channel * picture.itemsize
         yield _Axis(_KINDS[picture.dtype], std, data, picture.shape[2])
 
