@@ -76,6 +76,8 @@ def test_commands_are_found():
     found = {path.name for path in TYPED.values()}
     assert {'README.md', 'checkpoints.md', 'datasets.md', 'dense_crf.md', 'evaluation.md', 'results.md'} <= found
     typed = {words[1] for words in TYPED}
+    scripts = [f'tools/{path.name}' for path in (REPO / 'tools').glob('*.py')]
+    typed |= {script for script in scripts if _command(script) in typed}  # as deeplab COMMAND
     assert typed >= {f'tools/{path.name}' for path in (REPO / 'tools').glob('*.py')}
     assert typed >= {f'benchmarks/{path.name}' for path in (REPO / 'benchmarks').glob('*.py')}
 
