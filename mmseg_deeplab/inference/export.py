@@ -8,20 +8,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..models import DeepLab
 from .graphs import CoarseNetwork, Network, Pictures
 from .quantize import quantize
 from .runners import Run, need, onnxruntime_of, runners_of
-
-if TYPE_CHECKING:
-    from .model import Segmentor
 
 Format = Literal['onnx', 'program', 'torchscript']
 SUFFIXES: dict[str, str] = {'onnx': '.onnx', 'program': '.pt2', 'torchscript': '.ts'}
@@ -76,7 +73,7 @@ class ExportError(UserError):
 
 
 def export_model(
-    model: 'Segmentor',
+    model: nn.Module,
     path: str | Path,
     format: Format = 'onnx',
     uint8: bool = False,
@@ -107,7 +104,8 @@ def export_model(
     """
     path = Path(path)
     _check(model, path, format, uint8, int8 is not None)
-    graph = (Pictures if uint8 else Network)(model)
+    network: Any = model
+    graph = Pictures(network) if uint8 else Network(network)
     pictures = generated() if images is None else list(images)
     if not pictures:
         raise UserError('there are no pictures to compare on')
@@ -131,7 +129,7 @@ def export_model(
     return checks
 
 
-def _check(model: 'Segmentor', path: Path, format: str, uint8: bool, int8: bool) -> None:
+def _check(model: nn.Module, path: Path, format: str, uint8: bool, int8: bool) -> None:
     if not isinstance(model, DeepLab):
         raise UserError(f'a {type(model).__name__} is not exported, only a DeepLab')
     if model.training or next(model.parameters()).device.type != 'cpu':

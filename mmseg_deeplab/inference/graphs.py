@@ -24,13 +24,13 @@ class CoarseNetwork(nn.Module):
         """Normalised images as `forward` takes them."""
         return self.model._pad_to_grid(images)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor) -> Tensor:
         """Logits of what `forward` takes, a label of which is the best one of each cell."""
-        return self.model._forward(images)
+        return self.model._forward(inputs)
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, inputs: Tensor) -> Any:
         """Logits before upsampling."""
-        return self.logits(images)
+        return self.logits(inputs)
 
 
 class Network(CoarseNetwork):
@@ -40,9 +40,9 @@ class Network(CoarseNetwork):
         """Nothing is to be done."""
         return images
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor) -> Tensor:
         """Logits after padding, upsampling and cropping."""
-        return _crop(self.model.padded_logits(images), images.shape[2:])
+        return _crop(self.model.padded_logits(inputs), inputs.shape[2:])
 
 
 class Pictures(CoarseNetwork):
@@ -53,6 +53,8 @@ class Pictures(CoarseNetwork):
     """
 
     takes_pictures = True
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, model: DeepLab):
         super().__init__(model)
@@ -71,9 +73,9 @@ class Pictures(CoarseNetwork):
         """Pictures to images (N, 3, H, W), as the data preprocessor makes them."""
         return (pictures.permute(0, 3, 1, 2)[:, self.order].float() - self.mean) / self.std
 
-    def padded_logits(self, pictures: Tensor) -> Tensor:
+    def padded_logits(self, inputs: Tensor) -> Tensor:
         """Logits of pictures at the size to which these are padded."""
-        images = self.normalise(pictures)
+        images = self.normalise(inputs)
         if self.size:  # as the preprocessor pads, below and right, with the mean
             below, right = (
                 _at_least_zero(least - side) for least, side in zip(self.size, images.shape[2:], strict=True)
@@ -81,13 +83,13 @@ class Pictures(CoarseNetwork):
             images = F.pad(images, (0, right, 0, below))
         return self.model.padded_logits(images)
 
-    def logits(self, pictures: Tensor) -> Tensor:
+    def logits(self, inputs: Tensor) -> Tensor:
         """Logits at the size of the pictures."""
-        return _crop(self.padded_logits(pictures), pictures.shape[1:3])
+        return _crop(self.padded_logits(inputs), inputs.shape[1:3])
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and confidence, as those of a `Prediction`."""
-        logits = self.padded_logits(pictures)
+        logits = self.padded_logits(inputs)
         # Not the many maps of the logits are cropped; and runtimes are slow at a softmax over them.
         if logits.shape[1] == 1:
             p = logits[:, 0].sigmoid()
@@ -96,7 +98,7 @@ class Pictures(CoarseNetwork):
         else:
             best, label = logits.max(1)
             confidence = 1 / (logits - best[:, None]).exp().sum(1)
-        size = pictures.shape[1:3]
+        size = inputs.shape[1:3]
         return _crop(label.to(torch.uint8), size), _crop(confidence, size)
 
 

@@ -38,7 +38,7 @@ def quantize(path: Path, out: Path, samples: Iterable[np.ndarray]) -> None:
     name = model.graph.input[0].name
 
     class Reader(quantization.CalibrationDataReader):
-        waiting = first
+        waiting: Any = first
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             array, self.waiting = self.waiting, next(arrays, None)

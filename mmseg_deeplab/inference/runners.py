@@ -1,6 +1,7 @@
 """Exported files, loaded and run: each runner maps one array to a list of arrays."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
