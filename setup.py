@@ -106,6 +106,7 @@ setup(
         'crf': ['pydensecrf2>=1.1'],
         'export': ['onnx', 'onnxruntime'],
         'large': ['tifffile>=2023.1.23', 'imagecodecs'],  # TIFFs by strips and tiles, and their compressions
+        'tensorboard': ['tensorboard'],
         'test': ['pytest', 'pytest-xdist', 'ruff', 'ty'],
     },
 )
