@@ -2,12 +2,13 @@
 
 python tools/publish.py work_dirs/mine/best_mIoU_iter_8000.pth release/mine --report reports/mine
 
-Writes release/mine-1a2b3c4d.safetensors and release/mine-1a2b3c4d.py, for `deeplab predict mine-1a2b3c4d.py
-mine-1a2b3c4d.safetensors`. The weights are first loaded in the config's network, so that what is published fits.
+Writes release/mine-1a2b3c4d.safetensors and release/mine-1a2b3c4d.py, the checkpoint and the config for a prediction.
+The weights are first loaded in the config's network, so that what is published fits.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     names = dict(classes=list(model.dataset_meta['classes']))
     if model.dataset_meta.get('palette'):
         names['palette'] = [list(map(int, colour)) for colour in model.dataset_meta['palette']]
-    meta = dict(dataset_meta=names, published_from=Path(args.checkpoint).name)
+    meta: dict[str, Any] = dict(dataset_meta=names, published_from=Path(args.checkpoint).name)
     if results:
         meta['figures'] = dict(config=results.title, images=results.images, metrics=results.metrics)
     state = parameters(checkpoint)

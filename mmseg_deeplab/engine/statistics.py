@@ -17,9 +17,7 @@ from ..checkpoints import load_state_dict
 
 
 @torch.no_grad()
-def measure_batch_norm(
-    cfg: Config, checkpoint: dict, batches: int, advance: Callable[[int], None] | None = None
-) -> int:
+def measure_batch_norm(cfg: Config, checkpoint: dict, batches: int, advance: Callable[[int], None]) -> int:
     """Measure mean and variance of every batch norm that the training updates, on batches of the training data.
 
     Each is the mean over the batches, as `torch.optim.swa_utils.update_bn` has it; batch norm that is frozen in the
