@@ -22,6 +22,7 @@ from .kinds import name_of
 from .model import build, check_classes, check_losses, check_void
 from .no_trace import no_trace
 from .options import check_options, merge_options, parse_options
+from .packages import check_packages
 from .parts import (
     check_drawing,
     check_evaluator,
@@ -46,7 +47,7 @@ __all__ = [
 
 
 def check(cfg: Config, mode: str, check_all: bool = False) -> None:
-    """Check a complete config, in the order: keys and types, places, parts, datasets, files, one step.
+    """Check a complete config, in the order: packages, keys and types, places, parts, datasets, files, one step.
 
     Args:
         cfg: The config, with the command line applied.
@@ -57,6 +58,7 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
         PreflightError: the first problem found.
     """
     init_default_scope(str(cfg.get('default_scope', 'mmseg')))
+    check_packages(cfg, mode)
     check_keys(cfg, mode)
     check_launcher(cfg, mode)
     check_checkpoints(cfg, mode)

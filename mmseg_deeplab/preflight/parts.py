@@ -1,7 +1,6 @@
 """Building what the runner builds beside model and data: loaders, optimizer, schedule, hooks, metrics, drawing."""
 
 import copy
-import importlib.util
 import itertools
 import math
 import tempfile
@@ -21,7 +20,7 @@ from torch.utils.data import Dataset
 
 from .building import build_part, check_group, explained
 from .errors import PreflightError
-from .kinds import classes_of, groups, name_of
+from .kinds import classes_of, name_of
 
 # What MMSegmentation's IoUMetric gives beside aAcc.
 SCORES = {
@@ -29,17 +28,6 @@ SCORES = {
     'mDice': ('mDice', 'mAcc'),
     'mFscore': ('mFscore', 'mPrecision', 'mRecall'),
 }
-# What MMEngine's back ends import when they write first, and how it is installed.
-PACKAGES = {
-    'TensorboardVisBackend': ('tensorboard', 'tensorboard'),
-    'WandbVisBackend': ('wandb', 'wandb'),
-    'MLflowVisBackend': ('mlflow', 'mlflow'),
-    'ClearMLVisBackend': ('clearml', 'clearml'),
-    'NeptuneVisBackend': ('neptune', 'neptune'),
-    'DVCLiveVisBackend': ('dvclive', 'dvclive'),
-    'AimVisBackend': ('aim', 'aim'),
-}
-
 
 # Default hooks that None leaves out.
 LEFT_OUT = (
@@ -274,12 +262,5 @@ def check_drawing(cfg: Config) -> None:
     if not classes_of(settings):
         build_part(VISUALIZERS, visualizer, 'visualizer')  # refuses
     del settings['type']
-    for path, group in groups(visualizer, 'visualizer'):
-        package, install = PACKAGES.get(name_of(group), ('sys', ''))
-        if importlib.util.find_spec(package) is None:
-            raise PreflightError(
-                f'config key {path} ({name_of(group)}) needs the package {package}, which is not installed: '
-                f'pip install {install}, or leave this back end out'
-            )
     # The registry would make it the process's current one.
     explained(lambda: classes_of(visualizer)[0](**settings), visualizer, 'visualizer')
