@@ -7,7 +7,11 @@ from pathlib import Path
 
 PROGRAMS = ('deeplab ', 'python tools/', 'python benchmarks/', 'bash tools/')
 # A word that stands for something, and something that it can stand for.
-PLACEHOLDERS = {'NAME': 'voc-aug', 'FORMAT': 'tensorflow', 'N': '1', 'I/N': '0/1'}
+PLACEHOLDERS = {
+    'NAME': 'voc-aug',
+    'FORMAT': 'tensorflow',
+    'configs/CONFIG.py': 'configs/deeplabv3plus_mobilenetv2_demo.py',
+}
 
 
 def pages(repo: Path) -> list[Path]:

@@ -121,3 +121,14 @@ def test_the_architecture_describes_every_room():
     parts = {path for folder in (package, package / 'models') for path in folder.iterdir() if path.name[0] not in '_.'}
     rooms = {str(path.relative_to(package)) + '/' * path.is_dir() for path in parts if path.suffix in ('', '.py')}
     assert (rooms | {'__init__.py'}) - {'models/'} - described == set()
+
+
+@pytest.mark.parametrize('name', ['results.md', 'benchmarks.md'])
+def test_every_figure_has_its_commit_and_cpu(name):
+    """In the last two columns of every table; what others have measured has neither."""
+    lines = (REPO / 'docs' / name).read_text(encoding='utf-8').splitlines()
+    tables = [lines[i - 1] for i, line in enumerate(lines) if line.startswith('|---')]
+    assert tables and all(header.endswith('| commit | CPU |') for header in tables)
+    rows = [line for line in lines if line.startswith('|') and not line.startswith('|---') and line not in tables]
+    ours = [line for line in rows if 'independent implementation' not in line]
+    assert all(re.search(r'\| [0-9a-f]{7} \| [\w -]+, AVX-\w+ \|$', line) for line in ours)

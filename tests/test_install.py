@@ -149,3 +149,13 @@ def test_the_makefile_installs_the_other_stack_apart(outer, make):
     wanted = ('torch==', 'setuptools<81', 'mmcv==2.1.0', '-e .[openmmlab,test]', '-m pytest')
     places = [next(i for i, line in enumerate(called) if text in line) for text in wanted]
     assert places == sorted(places)
+
+
+def test_the_makefile_says_what_the_demo_scores(make, repo):
+    """The same range as README.md and docs/results.md, with what was measured inside."""
+    low, high = re.search(r'a mIoU of (\d+) to (\d+)', make('-n', 'demo')).groups()
+    assert f'a mIoU of {low} to {high}' in (repo / 'README.md').read_text(encoding='utf-8')
+    results = (repo / 'docs/results.md').read_text(encoding='utf-8')
+    assert f'a mIoU of {low} to {high}' in results
+    measured = re.findall(r'^\| v3\+ \|.*?demo.*? \| 800 \| ([\d.]+)', results, re.MULTILINE)
+    assert len(measured) > 1 and all(float(low) < float(each) < float(high) for each in measured)
