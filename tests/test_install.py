@@ -139,14 +139,14 @@ def test_the_makefile_takes_a_folder_with_a_space(outer, make):
     """The file names of its targets are relative."""
     printed = make('test', 'lint')
     assert '.venv/python called: -m pytest' in printed and '.venv/ruff called: format' in printed
-    assert '-e .[onedl,test]' in printed and '.venv-openmmlab' not in printed
+    assert '-e .[onedl,export,test]' in printed and '.venv-openmmlab' not in printed
 
 
 def test_the_makefile_installs_the_other_stack_apart(outer, make):
     """As README.md says it: `make test STACK=openmmlab`; mmcv is compiled against the torch that is there."""
     called = [line for line in make('test', 'STACK=openmmlab').splitlines() if ' called: ' in line]
     assert all(line.startswith('.venv-openmmlab/python called: -') for line in called)
-    wanted = ('torch==', 'setuptools<81', 'mmcv==2.1.0', '-e .[openmmlab,test]', '-m pytest')
+    wanted = ('torch==', 'setuptools<81', 'mmcv==2.1.0', '-e .[openmmlab,export,test]', '-m pytest')
     places = [next(i for i, line in enumerate(called) if text in line) for text in wanted]
     assert places == sorted(places)
 
