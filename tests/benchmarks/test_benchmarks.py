@@ -114,3 +114,13 @@ def test_joint_crf(run, repo, tmp_path):
         assert trained['iteration'] == 2
         assert not torch.equal(trained['model']['decode_head.conv_seg.weight'], model.decode_head.conv_seg.weight)
     assert run('joint_crf', 'benchmarks/joint_crf.py', small, replaced) == ['']
+
+
+def test_ways_to_compute_a_network(run):
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    small = ['--size', 65, '--rounds', 1, '--without', 'compiled', '--networks', 'mobilenetv2']
+    (printed,) = run('inference', 'docs/benchmarks.md', small)
+    assert 'bfloat16 units' in printed
+    for way in ('mmseg', 'folded', 'channels-last', 'onnxruntime', 'bf16', 'eager'):
+        row = rf'\| mobilenetv2 \| {way} \| {NUMBER} \| {NUMBER} \({NUMBER} - {NUMBER}\) \| ({NUMBER}) % \|'
+        assert float(re.search(row, printed)[1]) > (90 if way == 'bf16' else 99.9)
