@@ -75,7 +75,7 @@ setup(
     ext_modules=[
         Extension(
             'mmseg_deeplab.crf.native._dcrf',
-            [f'{NATIVE}/{name}.cpp' for name in ('lattice', 'context', 'active', 'cache', 'api')],
+            [f'{NATIVE}/{name}.cpp' for name in ('lattice', 'context', 'active', 'filter', 'cache', 'api')],
             depends=sorted(map(str, Path(NATIVE).glob('*.h'))),
             language='c++',
             optional=True,

@@ -7,18 +7,21 @@ et al., "Conditional Random Fields as Recurrent Neural Networks", ICCV 2015.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from ..errors import UserError
-from . import mean_field
+from . import mean_field, native
 from .dense_crf import DenseCRF
 from .inputs import band_ranges, to_image
 from .kernels import Kernel, make_kernel
+from .lattice import Lattice
 from .mean_field import Pairwise
 
 COMPATIBILITIES = ('number', 'vector', 'matrix')
@@ -96,6 +99,7 @@ class DenseCRFLayer(nn.Module):
             raise UserError(f'{len(images)} images, but logits of {len(logits)}: give one image for each, at least one')
         images = [self._checked(image, scores, i) for i, (image, scores) in enumerate(zip(images, logits, strict=True))]
         refined = []
+        mean_field.keep_blocks()
         parts = mean_field.batches([scores[0].numel() for scores in logits], len(logits[0]), logits[0].is_cuda)
         with torch.autocast(logits[0].device.type, enabled=False):
             for part in parts:
@@ -129,22 +133,48 @@ class DenseCRFLayer(nn.Module):
         if joined.dtype != torch.float64:
             joined = joined.float()
         log_p = joined.log_softmax(1).clamp(float(np.log(self.clip)), 0)
+        pixels, classes = joined.shape
         kernels = [kernel for kernel in self._kernels if not self._is_idle(kernel)]
-        with torch.no_grad():
-            filters = [
-                mean_field.batch_filter(images, kernel, self.normalization).to(joined.dtype) for kernel in kernels
-            ]
         weights = [getattr(self, f'{kernel.name}_w').to(joined.dtype) for kernel in kernels]
         weights = [(w + w.t()) / 2 if w.ndim == 2 else w for w in weights]
+        filters: Sequence[Lattice | _NativeFilter]
+        if len(images) == 1 and joined.device.type == 'cpu' and joined.dtype == torch.float32 and native.is_available():
+            filters = [
+                _NativeFilter(native.Filter(images[0].numpy(), kernel, self.normalization)) for kernel in kernels
+            ]
+            # More classes, which nothing makes likely, and more pixels, which no other sees.
+            log_p = pad(pad(log_p, (0, -classes % 8), value=-torch.inf), (0, 0, 0, -pixels % 16))
+            weights = [pad(w, (0, -classes % 8) * w.ndim) for w in weights]
+        else:
+            with torch.no_grad():
+                filters = [mean_field.batch_filter(images, k, self.normalization).to(joined.dtype) for k in kernels]
         record = torch.is_grad_enabled() and any(x.requires_grad for x in (log_p, *weights))
         settings = filters, self.iterations, self.checkpoint, record
         refined = _MeanField.apply(settings, log_p, *weights)
-        parts = refined.split([height * width for _, height, width in shapes])
+        parts = refined[:pixels, :classes].split([height * width for _, height, width in shapes])
         return [part.t().reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _is_idle(self, kernel: Kernel) -> bool:
         """A weight of zero that stays zero."""
         return kernel.is_zero and not getattr(self, f'{kernel.name}_w').requires_grad
+
+
+@dataclass(frozen=True)
+class _NativeFilter:
+    """The native kernel's filter of one image for values of as many rows and columns as it wants."""
+
+    kernel: native.Filter
+    is_transposed: bool = False
+    points: int = 1  # all columns at once: what it needs beside the result is memory of its own
+
+    def __call__(self, values: Tensor) -> Tensor:
+        parts = [
+            torch.from_numpy(self.kernel(part.contiguous().numpy(), self.is_transposed)) for part in values.split(32, 1)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def transposed(self) -> _NativeFilter:
+        return replace(self, is_transposed=not self.is_transposed)
 
 
 class _MeanField(torch.autograd.Function):
@@ -160,15 +190,15 @@ class _MeanField(torch.autograd.Function):
         filters, iterations, checkpoint, record = settings
         pairwise = [Pairwise(f, [(slice(None), w)]) for f, w in zip(filters, weights, strict=True)]
         states = []
-        x = log_p
+        x = log_p.clone()
         for step in range(iterations):
-            q = x.softmax(1)
-            x = _updated(log_p, pairwise, q)
+            q = _distribution(x)
+            _update(x, log_p, pairwise, q)
             if record and not (checkpoint and step % 2):
                 states.append(q)
         ctx.settings = settings
         ctx.save_for_backward(log_p, *weights, *states)
-        return x.clone() if x is log_p else x
+        return x
 
     @staticmethod
     @once_differentiable
@@ -179,33 +209,42 @@ class _MeanField(torch.autograd.Function):
         pairwise = [Pairwise(f, [(slice(None), w)]) for f, w in zip(filters, weights, strict=True)]
         transposed = [f.transposed() for f in filters]
         of_weights = [torch.zeros_like(w) for w in weights]
-        of_log_p = torch.zeros_like(log_p)
+        of_log_p, of_q, scratch = torch.zeros_like(log_p), torch.empty_like(log_p), torch.empty_like(log_p)
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
         for step in reversed(range(iterations)):
             q = states[step // 2 if checkpoint else step]
             if checkpoint and step % 2:
-                q = _updated(log_p, pairwise, q).softmax(1)
+                _update(scratch, log_p, pairwise, q)
+                q = _distribution(scratch)
             of_log_p += gradient
-            of_q = torch.zeros_like(q)
+            of_q.zero_()
             for kernel, w, of_w in zip(transposed, weights, of_weights, strict=True):
                 message = mean_field.filtered(kernel, gradient)
                 if w.ndim == 2:
                     of_w -= q.t() @ message
                     of_q.addmm_(message, w, alpha=-1)  # w is symmetric
                 elif w.ndim == 1:
-                    of_w -= (q * message).sum(0)
+                    of_w -= torch.mul(q, message, out=scratch).sum(0)
                     of_q.addcmul_(message, w, value=-1)
                 else:
-                    of_w += (q * message).sum()
+                    of_w += torch.mul(q, message, out=scratch).sum()
                     of_q.addcmul_(message, w)
-            gradient = q * (of_q - (q * of_q).sum(1, keepdim=True))
-        return None, of_log_p + gradient, *of_weights
+            of_q -= torch.mul(q, of_q, out=scratch).sum(1, keepdim=True)
+            torch.mul(q, of_q, out=gradient)
+        return None, of_log_p.add_(gradient), *of_weights
 
 
-def _updated(log_p: Tensor, pairwise: Sequence[Pairwise], q: Tensor) -> Tensor:
-    x = log_p.clone()
+def _update(x: Tensor, log_p: Tensor, pairwise: Sequence[Pairwise], q: Tensor) -> None:
+    x.copy_(log_p)
     for kernel in pairwise:
         kernel.add_messages(x, q)
-    return x
+
+
+def _distribution(x: Tensor) -> Tensor:
+    """Softmax over the classes of x (N, C), which is overwritten."""
+    q = torch.empty_like(x)
+    mean_field.softmax(x, q)
+    return q
 
 
 def _formed(kernel: Kernel, compat: str, num_classes: int | None) -> float | np.ndarray:

@@ -22,7 +22,7 @@ _LARGEST_BATCH = 4 * 2**30
 """Bytes that the images of one batch may take on a GPU together, as estimated by `batches`."""
 
 
-_Filter = TypeVar('_Filter', bound='Filter')
+_Scalable = TypeVar('_Scalable', bound='Scalable')
 
 
 class Filter(Protocol):
@@ -34,7 +34,11 @@ class Filter(Protocol):
 
     def __call__(self, values: Tensor) -> Tensor: ...
 
-    def scaled(self: _Filter, before: Tensor, after: Tensor) -> _Filter:
+
+class Scalable(Filter, Protocol):
+    """A filter without factors yet."""
+
+    def scaled(self: _Scalable, before: Tensor, after: Tensor) -> _Scalable:
         """diag(after) K diag(before)."""
 
 
@@ -71,7 +75,8 @@ class Pairwise:
 
 def filtered(kernel: Filter, values: Tensor) -> Tensor:
     """K values, for values (N, C), a block of columns at a time."""
-    return torch.cat([kernel(values[:, block]) for block in _blocks(kernel, values)], 1)
+    parts = [kernel(values[:, block]) for block in _blocks(kernel, values)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _blocks(kernel: Filter, values: Tensor) -> list[slice]:
@@ -80,6 +85,11 @@ def _blocks(kernel: Filter, values: Tensor) -> list[slice]:
     width = columns if values.is_cuda else max(_SMALLEST_WIDTH, _LARGEST_BLOCK // kernel.points)
     width = -(-columns // -(-columns // width))
     return [slice(start, start + width) for start in range(0, columns, width)]
+
+
+def keep_blocks() -> None:
+    """Has glibc keep freed blocks of up to 32 MiB: only up to the size of the largest one that it has seen freed."""
+    torch.empty(_LARGEST_BLOCK)
 
 
 def iterate(unary: Tensor, pairwise: Sequence[Pairwise], iterations: int, q: Tensor | None = None) -> Iterator[Tensor]:
@@ -101,7 +111,7 @@ def iterate(unary: Tensor, pairwise: Sequence[Pairwise], iterations: int, q: Ten
         yield q
 
 
-def normalized(kernel: _Filter, normalization: str, ones: Tensor) -> _Filter:
+def normalized(kernel: _Scalable, normalization: str, ones: Tensor) -> _Scalable:
     """`kernel` normalised by its row sums as `DenseCRF` says; `ones` is (N,)."""
     if normalization == 'no':
         return kernel
@@ -148,8 +158,7 @@ def mean_field(
     if not images:
         yield from ([] for _ in range(iterations + 1))
         return
-    # glibc keeps smaller blocks, too, only up to twice the size of the largest one that it has seen freed.
-    torch.empty(_LARGEST_BLOCK)
+    keep_blocks()
     ends = torch.tensor([unary.shape[1] for unary in unaries]).cumsum(0).tolist()
     rows = [slice(end - unary.shape[1], end) for end, unary in zip(ends, unaries, strict=True)]
     filters = [batch_filter(images, same[0], normalization) for same in zip(*kernels, strict=True)]

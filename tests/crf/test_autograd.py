@@ -1,6 +1,7 @@
 """The CRF layer's gradient against finite differences in float64, and its answer against DenseCRF."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import numpy as np
@@ -10,7 +11,7 @@ from crf_helpers import make_image
 from pretended_gpu import gpu
 from torch.autograd import gradcheck
 
-from mmseg_deeplab.crf import DenseCRF, DenseCRFLayer, autograd, lattice, mean_field
+from mmseg_deeplab.crf import DenseCRF, DenseCRFLayer, autograd, lattice, mean_field, native
 
 NORMALIZATIONS = ['symmetric', 'before', 'after', 'no']
 KERNELS = dict(pos_xy_std=1.5, bi_xy_std=3, bi_rgb_std=40)
@@ -122,6 +123,81 @@ def test_float32_gradient_is_near_that_of_float64(checkpoint):
         assert (single - double).abs().max() < 1e-4 * double.abs().max()
 
 
+needs_kernel = pytest.mark.skipif(not native.is_available(), reason='the kernel was not built')
+
+
+def gradients(layer: DenseCRFLayer, images, logits: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Of a loss that weighs every class and pixel differently, for the logits and the compatibilities."""
+    scores = [each.clone().requires_grad_() for each in logits]
+    refined = layer(images, scores)
+    generator = torch.Generator().manual_seed(9)
+    shares = [torch.randn(each.shape, generator=generator, dtype=torch.float64).to(each.dtype) for each in logits]
+    loss = sum((each.log_softmax(0) * share).mean() for each, share in zip(refined, shares, strict=True))
+    return list(torch.autograd.grad(loss, [*scores, *layer.parameters()]))
+
+
+# 9 x 11 pixels: the last block of 16 and the reference's last of 4 are not full; rows of 8 to 40 channels.
+@needs_kernel
+@pytest.mark.parametrize('normalization', NORMALIZATIONS)
+@pytest.mark.parametrize(
+    ('form', 'classes'), [('number', 21), ('number', 40), ('vector', 2), ('vector', 30), ('matrix', 8), ('matrix', 17)]
+)
+@pytest.mark.parametrize('checkpoint', [False, True])
+def test_native_gradient_is_that_of_float64(form, classes, normalization, checkpoint):
+    sizes = [(9, 11), (40, 51), (16, 16), (1, 7)]
+    weights = dict(pos_w=1.0, bi_w=1.5) if normalization != 'no' else dict(pos_w=0.05, bi_w=0.1)
+    layer = double_layer(
+        classes, iterations=3, compat=form, normalization=normalization, checkpoint=checkpoint, **weights
+    )
+    images, logits = make_images(*sizes), make_logits(classes, *sizes, dtype=torch.float64)
+    expected = gradients(layer, images, logits)
+    with mock.patch.object(mean_field, 'batch_filter', side_effect=AssertionError):
+        found = gradients(layer.float(), images, [each.float() for each in logits])
+    assert len(found) == 6
+    for single, double in zip(found, expected, strict=True):
+        assert (single - double).abs().max() < 1e-4 * double.abs().max()
+
+
+@needs_kernel
+@pytest.mark.parametrize('kernel', [0, 1])
+@pytest.mark.parametrize('normalization', NORMALIZATIONS)
+def test_native_filter_and_its_transpose_are_the_matrix(kernel, normalization):
+    """Column by column against the torch lattice; on positions, too, whose transposed blurs run in one pipeline."""
+    for image in make_images((6, 7), (23, 19)):
+        pixels = image.shape[0] * image.shape[1]
+        matrix = mean_field.batch_filter([image], DenseCRF(**KERNELS).kernels[kernel], normalization)(torch.eye(pixels))
+        rows = torch.zeros(-(-pixels // 16) * 16, -(-pixels // 8) * 8)
+        rows[:pixels, :pixels] = torch.eye(pixels)
+        rows[pixels:] = 1e3  # no pixels: not seen
+        filters = autograd._NativeFilter(
+            native.Filter(image.numpy(), DenseCRF(**KERNELS).kernels[kernel], normalization)
+        )
+        for found, expected in ((filters(rows), matrix), (filters.transposed()(rows), matrix.t())):
+            torch.testing.assert_close(found[:pixels, :pixels], expected, atol=1e-5, rtol=1e-4)
+            assert not found[pixels:].any()
+        assert torch.equal(filters.transposed().transposed()(rows), filters(rows))
+
+
+@needs_kernel
+def test_native_gradients_in_threads_are_those_of_one():
+    images, logits = make_images((40, 51), (33, 29), (61, 47)), make_logits(5, (40, 51), (33, 29), (61, 47))
+    layer = DenseCRFLayer(iterations=3)
+    expected = [gradients(layer, [image], [scores]) for image, scores in zip(images, logits, strict=True)]
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [threads.submit(gradients, layer, [images[i % 3]], [logits[i % 3]]) for i in range(24)]
+        for i, job in enumerate(jobs):
+            for found, alone in zip(job.result(), expected[i % 3], strict=True):
+                assert torch.equal(found, alone)
+
+
+@needs_kernel
+def test_a_picture_of_too_many_cells_is_refused():
+    image = torch.rand(4, 5, 9, generator=torch.Generator().manual_seed(0)) * 1000
+    layer = DenseCRFLayer(bi_rgb_std=0.5)
+    with pytest.raises(ValueError, match='64 bits cannot number the cells'):
+        layer([image], make_logits(3, (4, 5)))
+
+
 def test_keeps_a_state_an_iteration_and_half_of_them_with_checkpoints():
     kept: list[tuple[int, ...]] = []
 
@@ -135,7 +211,7 @@ def test_keeps_a_state_an_iteration_and_half_of_them_with_checkpoints():
         layer = DenseCRFLayer(iterations=6, checkpoint=checkpoint)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             layer(make_images((9, 11)), [make_logits(3, (9, 11))[0].requires_grad_()])
-        counts.append(kept.count((99, 3)))
+        counts.append(kept.count((99, 3)) + kept.count((112, 8)))  # filled up for the native kernel
     assert counts[0] - counts[1] == 3 and counts[0] <= 6 + 3  # beside log p, and what its own softmax and clip keep
 
 

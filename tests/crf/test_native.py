@@ -113,6 +113,13 @@ for mode in 'all', 'adaptive', 'fast':
     DenseCRF(backend='native', mode=mode)(image, p / p.sum(0))
     DenseCRF.from_features(np.random.default_rng(0).normal(0, 2, (4, 61 * 83)), w=3, mode=mode)(p / p.sum(0))
     DenseCRF(backend='native', mode=mode, input='logits', normalization='no', pos_w=1e3)(image, p)
+for kernel in DenseCRF(pos_xy_std=0.7).kernels:
+    for normalization in native.NORMALIZATIONS:
+        for height, width in (61, 83), (1, 1), (3, 40), (61, 2):
+            filters = native.Filter(np.ascontiguousarray(image[:height, :width]), kernel, normalization)
+            for row in 8, 16, 24, 32:
+                rows = np.ones((-(-height * width // 16) * 16, row), np.float32)
+                assert np.isfinite(filters(rows) + filters(rows, True)).all()
 print(native.instruction_set(), 'clean')
 """
 
@@ -170,9 +177,11 @@ def test_sanitizers_find_nothing(tmp_path):
 GROWTH = """
 import sys
 import numpy as np
-from mmseg_deeplab.crf import DenseCRF
+import torch
+from mmseg_deeplab.crf import DenseCRF, DenseCRFLayer
 from test_native import random_problem
 import resource
+layer = DenseCRFLayer(iterations=2)
 problems = [random_problem(np.random.default_rng(seed)) for seed in range(25)]
 crfs = [DenseCRF(**parameters, mode=mode) for parameters, _, _ in problems for mode in ('all', 'adaptive', 'fast')]
 def rss():
@@ -181,7 +190,10 @@ for calls in range(int(sys.argv[1])):
     if calls == int(sys.argv[1]) // 5:
         before = rss()
     crf = crfs[calls % len(crfs)]
-    crf(*problems[calls % len(crfs) // 3][1:])
+    image, p = problems[calls % len(crfs) // 3][1:]
+    crf(image, p)
+    if image.shape[2] == 3:
+        layer([image], [torch.from_numpy(p).requires_grad_()])[0].sum().backward()
 print((rss() - before) / 2**20)
 """
 

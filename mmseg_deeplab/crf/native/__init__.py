@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from ...errors import UserError
 from ..kernels import Kernel
 
 NORMALIZATIONS = {'symmetric': 0, 'no': 1, 'before': 2, 'after': 3}
@@ -79,6 +81,7 @@ def _library() -> ctypes.CDLL:
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
     """The library with its functions' types; see dcrf.h."""
     pointer, integer, number = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(ctypes.c_double)
+    integer32, status = ctypes.c_int32, ctypes.POINTER(ctypes.c_int)
     floats, integers = ctypes.POINTER(ctypes.c_float), ctypes.POINTER(ctypes.c_int64)
     for name, result, arguments in (
         ('instruction_set', ctypes.c_char_p, []),
@@ -87,6 +90,9 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         ('bytes', integer, [pointer]),
         ('begin', ctypes.c_int, [pointer, ctypes.POINTER(_Problem)]),
         ('advance', ctypes.c_int, [pointer, integer, ctypes.c_int, pointer]),
+        ('filter_new', pointer, [pointer, ctypes.POINTER(_Axis), integer32, integer, integer, integer32, status]),
+        ('filter_free', None, [pointer]),
+        ('filter_apply', ctypes.c_int, [pointer, pointer, ctypes.c_int, integer32, pointer, pointer]),
         ('phases', None, [pointer, number, integers]),
         ('scan', None, [pointer, integer, floats, floats, integers, ctypes.POINTER(ctypes.c_int32)]),
         ('softmax', None, [pointer, integer, ctypes.c_int32, pointer]),
@@ -177,6 +183,43 @@ def mean_field(
         del kept_alive
 
 
+class Filter:
+    """The normalised filter K of one kernel and its transpose, for many calls, also at the same time.
+
+    Args:
+        picture: (H, W, B) uint8, uint16 or float32.
+    """
+
+    def __init__(self, picture: np.ndarray, kernel: Kernel, normalization: str):
+        height, width, _ = picture.shape
+        self._rows = -(-height * width // 16) * 16
+        each = list(_axes(kernel, picture))
+        axes, status, context = (_Axis * len(each))(*each), ctypes.c_int(), _contexts.take()
+        try:
+            self._filter = _library().dcrf_filter_new(
+                context, axes, len(each), height * width, width, NORMALIZATIONS[normalization], status
+            )
+        finally:
+            _contexts.give(context)
+        _check(status.value)
+        weakref.finalize(self, _library().dcrf_filter_free, self._filter)
+
+    def __call__(self, rows: np.ndarray, transposed: bool = False) -> np.ndarray:
+        """K rows, or K^T rows, for float32 rows, C-contiguous: H W up to a multiple of 16, each of 8, 16, 24 or 32.
+
+        The rows beyond the last pixel count for nothing, and come out as zeros.
+        """
+        if len(rows) != self._rows or rows.shape[1] not in (8, 16, 24, 32) or rows.dtype != np.float32:
+            raise ValueError(f'{rows.dtype} {rows.shape}: expected float32 ({self._rows}, 8, 16, 24 or 32)')
+        result, context = np.empty_like(rows), _contexts.take()
+        try:
+            source, target = rows.ctypes.data, result.ctypes.data
+            _check(_library().dcrf_filter_apply(context, self._filter, transposed, rows.shape[1], source, target))
+        finally:
+            _contexts.give(context)
+        return result
+
+
 _PHASES = ('position lattice', 'colour lattice', 'classes', 'pixels', 'blur', 'fewer classes', 'fewer pixels')
 
 
@@ -193,6 +236,8 @@ def _report(context: int) -> dict[str, float]:
 def _check(status: int) -> None:
     if status == 1:
         raise MemoryError('no memory for a dense CRF of this size')
+    if status == 2:
+        raise UserError('the standard deviations are too small for these features: 64 bits cannot number the cells')
     if status:
         raise RuntimeError(f'dense CRF: the native kernel failed with status {status}')
 

@@ -1,5 +1,6 @@
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 
 #include "cache.h"
@@ -32,6 +33,12 @@ struct dcrf_context : dcrf::Context {
   using Context::Context;
 };
 
+struct dcrf_filter {
+  dcrf::Filter filter;
+  int64_t pixels;
+  int normalization;
+};
+
 extern "C" {
 const char *dcrf_instruction_set(void) { return chosen().name; }
 dcrf_context *dcrf_new(void) { return new (std::nothrow) dcrf_context(chosen()); }
@@ -47,6 +54,29 @@ int dcrf_begin(dcrf_context *context, const dcrf_problem *problem) {
 int dcrf_advance(dcrf_context *context, int64_t updates, int last, float *out) {
   try {
     return context->advance(updates, last, out);
+  } catch (const std::bad_alloc &) {
+    return DCRF_OUT_OF_MEMORY;
+  }
+}
+dcrf_filter *dcrf_filter_new(dcrf_context *context, const dcrf_axis *axes, int32_t dims, int64_t pixels, int64_t width,
+                             int32_t normalization, int *status) {
+  try {
+    auto built = std::make_unique<dcrf_filter>();
+    built->pixels = pixels;
+    built->normalization = normalization;
+    *status = context->build_filter(axes, dims, pixels, width, normalization, 1, false, true, built->filter);
+    return *status == DCRF_OK ? built.release() : nullptr;
+  } catch (const std::bad_alloc &) {
+    *status = DCRF_OUT_OF_MEMORY;
+    return nullptr;
+  }
+}
+void dcrf_filter_free(dcrf_filter *filter) { delete filter; }
+int dcrf_filter_apply(dcrf_context *context, const dcrf_filter *built, int transposed, int32_t row, const float *rows,
+                      float *out) {
+  try {
+    context->apply(built->filter, built->pixels, built->normalization, transposed, row, rows, out);
+    return DCRF_OK;
   } catch (const std::bad_alloc &) {
     return DCRF_OUT_OF_MEMORY;
   }

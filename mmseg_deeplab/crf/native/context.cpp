@@ -25,10 +25,10 @@ constexpr float kAdaptive = 1e-3f, kFast = 1e-2f;
 constexpr int kFreeze = 3;
 constexpr float kUncertain = 1e-3f;
 constexpr double kMostActive = 0.35;
-constexpr int kWidestRow = 32, kBlockOfClasses = 16;
+constexpr int kBlockOfClasses = 16;
 constexpr float kLargestSum = 1e30f;
 
-int row_of(size_t classes) { return static_cast<int>((classes + 7) / 8 * 8); }
+bool is_foldable(int normalization) { return normalization == DCRF_SYMMETRIC || normalization == DCRF_NONE; }
 
 }  // namespace
 
@@ -51,9 +51,19 @@ int Context::begin(const dcrf_problem &problem) {
   return DCRF_OK;
 }
 
+// Positions lie on a grid, where nothing has to be scaled before or after it.
+int Context::build_filter(const dcrf_axis *axes, int dims, int64_t pixels, int64_t width, int normalization,
+                          float weight, bool keep_next, bool as_grid, Filter &filter) {
+  filter.grid = nullptr;
+  if (as_grid && is_foldable(normalization) && dims == 2 && axes[0].kind == DCRF_X && axes[1].kind == DCRF_Y)
+    filter.grid = cached_grid(k_, axes, pixels, width, normalization, weight);
+  filter.is_grid = filter.grid != nullptr;
+  if (filter.is_grid) return DCRF_OK;
+  return build(k_, axes, dims, pixels, width, normalization, weight, keep_next, space_, filter.lattice);
+}
+
 int Context::build_filters() {
-  const bool foldable = problem_.normalization == DCRF_SYMMETRIC || problem_.normalization == DCRF_NONE;
-  potts_ = foldable;
+  potts_ = is_foldable(problem_.normalization);
   for (int i = 0; i < problem_.number_of_kernels; i++)
     potts_ &= problem_.kernels[i].compat_dims == 0 && problem_.kernels[i].compat[0] > 0;
   filters_.resize(problem_.number_of_kernels);
@@ -67,20 +77,12 @@ int Context::build_filters() {
     for (int k = 0; k < kernel.compat_dims; k++) numbers *= problem_.classes;
     filter.compat.assign(kernel.compat, kernel.compat + numbers);
     filter.compat_dims = kernel.compat_dims;
-    filter.grid = nullptr;
     const float weight = potts_ ? kernel.compat[0] : 1;
-    if (foldable && !grid_there && kernel.dims == 2 && kernel.axes[0].kind == DCRF_X && kernel.axes[1].kind == DCRF_Y)
-      filter.grid = cached_grid(k_, kernel.axes, problem_.pixels, problem_.width, problem_.normalization, weight);
-    filter.is_grid = filter.grid != nullptr;
+    const int status = build_filter(kernel.axes, kernel.dims, problem_.pixels, problem_.width, problem_.normalization,
+                                    weight, potts_ && problem_.mode == DCRF_FAST, !grid_there, filter);
+    if (status) return status;
     grid_there |= filter.is_grid;
-    if (filter.is_grid) {
-      points[i] = filter.grid->points_number;
-    } else {
-      const int status = build(k_, kernel.axes, kernel.dims, problem_.pixels, problem_.width, problem_.normalization,
-                               weight, potts_ && problem_.mode == DCRF_FAST, space_, filter.lattice);
-      if (status) return status;
-      points[i] = filter.lattice.count;
-    }
+    points[i] = filter.is_grid ? filter.grid->points_number : filter.lattice.count;
     seconds[filter.is_grid ? 0 : 1] += now() - t;
   }
   int lattices = 0;
@@ -142,9 +144,8 @@ void Context::reserve_values() {
     const Filter &filter = *filters()[i];
     Buffer<float> *values = filters_[i]->values;
     if (filter.is_grid) {
-      const size_t row = static_cast<size_t>(filter.grid->pitch) * row_;
-      values[0].reserve(row * filter.grid->rows);
-      values[1].reserve(row * (filter.grid->window + 13));
+      values[0].reserve(values_of(*filter.grid) * row_);
+      values[1].reserve(scratch_of(*filter.grid) * row_);
     } else {
       for (int k = 0; k < 2; k++) values[k].reserve(static_cast<size_t>(filter.lattice.count) * row_);
     }
@@ -183,15 +184,10 @@ void Context::run(Pass &pass, size_t first, size_t last) {
     const Filter &filter = *filters()[i];
     const Buffer<float> *values = filters_[i]->values;  // those of the active pixels' filters have room there, too
     if (filter.is_grid) {
-      const Grid &grid = *filter.grid;
-      grid_view = {grid.points, grid.weights, grid.base,  grid.top,    grid.complete,    grid.low,
-                   grid.high,   grid.rows,    grid.pitch, grid.window, values[0], values[1]};
+      grid_view = view_of(*filter.grid, false, values[0], values[1]);
       pass.grid = &grid_view;
     } else {
-      const Lattice &lattice = filter.lattice;
-      pass.lattice[pass.lattices++] = {lattice.axes,    lattice.count,     lattice.points,
-                                       lattice.weights, lattice.first_new, values[source_],
-                                       values[1 - source_]};
+      pass.lattice[pass.lattices++] = view_of(filter.lattice, values[source_], values[1 - source_]);
     }
   }
   k_.pass(row_, pass);
@@ -416,7 +412,7 @@ void Context::write_blocks(float *out) {
 
 int64_t Context::bytes() const {
   int64_t sum = space_.bytes();
-  for (const auto *buffer : {&unary_, &rows_, &rest_, &share_, &state_, &energy_, &message_}) sum += buffer->bytes();
+  for (const auto *buffer : {&unary_, &rows_, &rest_, &share_, &state_, &energy_, &message_, &values_, &window_}) sum += buffer->bytes();
   for (const auto *buffer : {&active_.unary, &active_.rest, &active_.rows, &active_.share, &active_.found_rows})
     sum += buffer->bytes();
   sum += active_.list.bytes() + active_.found_list.bytes() + active_.number.bytes() + active_.touched.bytes() +

@@ -8,6 +8,10 @@
 
 namespace dcrf {
 
+constexpr int kWidestRow = 32;  // channels of a pass
+
+inline int row_of(size_t classes) { return static_cast<int>((classes + 7) / 8 * 8); }
+
 // A kernel's filter with the values that lie on its lattice.
 struct Filter {
   bool is_grid = false;
@@ -36,6 +40,11 @@ class Context {
   int begin(const dcrf_problem &problem);
   int advance(int64_t updates, bool last, float *out);
   int64_t bytes() const;
+
+  int build_filter(const dcrf_axis *axes, int dims, int64_t pixels, int64_t width, int normalization, float weight,
+                   bool keep_next, bool as_grid, Filter &filter);
+  void apply(const Filter &filter, int64_t pixels, int normalization, bool transposed, int row, const float *rows,
+             float *out);
 
   double seconds[8] = {};
   int64_t points[8] = {};
@@ -90,7 +99,7 @@ class Context {
   bool is_active_ = false, freezing_ = false;
   Active active_;
   Workspace space_;
-  Buffer<float> unary_, rows_, rest_, share_, state_, energy_, message_;
+  Buffer<float> unary_, rows_, rest_, share_, state_, energy_, message_, values_, window_;
   std::vector<float> maxima_;
 };
 

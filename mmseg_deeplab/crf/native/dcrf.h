@@ -10,6 +10,7 @@ extern "C" {
 #endif
 
 typedef struct dcrf_context dcrf_context;
+typedef struct dcrf_filter dcrf_filter;
 
 enum { DCRF_X, DCRF_Y, DCRF_UINT8, DCRF_UINT16, DCRF_FLOAT };
 enum { DCRF_SYMMETRIC, DCRF_NONE, DCRF_BEFORE, DCRF_AFTER };
@@ -51,6 +52,12 @@ int64_t dcrf_bytes(const dcrf_context *);
 int dcrf_begin(dcrf_context *, const dcrf_problem *);
 // The distribution (classes, pixels) after `updates` more updates; `last`: none will follow.
 int dcrf_advance(dcrf_context *, int64_t updates, int last, float *out);
+// One kernel's filter by itself, which any number of contexts may use at once; null and a status where it is none.
+dcrf_filter *dcrf_filter_new(dcrf_context *, const dcrf_axis *, int32_t dims, int64_t pixels, int64_t width,
+                             int32_t normalization, int *status);
+void dcrf_filter_free(dcrf_filter *);
+// out = K rows or, where `transposed`, K^T rows, both (pixels up to a multiple of 16, row = 8, 16, 24 or 32)
+int dcrf_filter_apply(dcrf_context *, const dcrf_filter *, int transposed, int32_t row, const float *rows, float *out);
 // seconds: of the phases, since dcrf_begin
 void dcrf_phases(const dcrf_context *, double *seconds, int64_t *points);
 // statistics of `count` floats: smallest, largest, how many are neither 0 nor 1, 1 where all are finite

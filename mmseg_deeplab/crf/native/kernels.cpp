@@ -351,7 +351,7 @@ class Window {
   // Where the rows from `base` on lie, with room up to `top`.
   float *rows(int base, int top) {
     if (top > start_ + g_.window) {
-      const int start = next_ - 2, kept = start_ + g_.window - start;
+      const int start = next_ - 4, kept = start_ + g_.window - start;
       memmove(splatted_, splatted_ + size_ * (start - start_), sizeof(float) * size_ * kept);
       memset(splatted_ + size_ * kept, 0, sizeof(float) * size_ * (g_.window - kept));
       start_ = start;
@@ -363,9 +363,15 @@ class Window {
   void advance(int complete) {
     for (; next_ < complete; next_++) {
       rows(next_, next_ + 1);
-      stage<0>(next_ - 1);
-      stage<1>(next_ - 2);
-      stage<2>(next_ - 4);
+      if (g_.transposed) {
+        stage<0, 2>(next_ - 2);
+        stage<1, 1>(next_ - 3);
+        stage<2, 0>(next_ - 4);
+      } else {
+        stage<0, 0>(next_ - 1);
+        stage<1, 1>(next_ - 2);
+        stage<2, 2>(next_ - 4);
+      }
     }
   }
 
@@ -377,12 +383,12 @@ class Window {
                                                                         : second_ + size_ * (row & 7);
   }
 
-  template <int STAGE>
+  template <int STAGE, int AXIS>
   void stage(int row) {
     if (row < 0 || row >= g_.rows) return;
-    constexpr int kStep = STAGE == 2 ? 2 : 1;
+    constexpr int kStep = AXIS == 2 ? 2 : 1;
     const int odd = row & 1, low = g_.low[row], high = g_.high[row];
-    const int after = STAGE == 0 ? odd - 1 : STAGE == 1 ? odd : 0, before = STAGE == 0 ? odd : STAGE == 1 ? odd - 1 : 0;
+    const int after = AXIS == 0 ? odd - 1 : AXIS == 1 ? odd : 0, before = AXIS == 0 ? odd : AXIS == 1 ? odd - 1 : 0;
     float *out = STAGE == 0 ? first_ + size_ * (row & 3) : STAGE == 1 ? second_ + size_ * (row & 7)
                                                                       : g_.values + size_ * row;
     const float *here = at<STAGE>(row) + low * R, *a = at<STAGE>(row + kStep) + (low + after) * R,
@@ -548,6 +554,8 @@ void pass_of(Pass &pass) {
     fused<R, true, 6>(pass);
   else if (pass.grid)
     fused<R, true, 0>(pass);
+  else if (pass.lattices == 1 && pass.lattice[0].axes == 6)
+    fused<R, false, 6>(pass);
   else
     fused<R, false, 0>(pass);
 }

@@ -63,6 +63,7 @@ struct GridView {
   int32_t rows, pitch, window;
   float *values;             // [rows][pitch][R]
   float *scratch;            // [window + 13][pitch][R]
+  bool transposed;           // blur along the last axis first
 };
 
 struct Pass {

@@ -37,6 +37,18 @@ struct Grid {
   }
 };
 
+inline LatticeView view_of(const Lattice &lattice, const float *source, float *target) {
+  return {lattice.axes, lattice.count, lattice.points, lattice.weights, lattice.first_new, source, target};
+}
+
+inline GridView view_of(const Grid &grid, bool transposed, float *values, float *scratch) {
+  return {grid.points, grid.weights, grid.base, grid.top, grid.complete, grid.low, grid.high,
+          grid.rows, grid.pitch, grid.window, values, scratch, transposed};
+}
+
+inline size_t values_of(const Grid &grid) { return static_cast<size_t>(grid.pitch) * grid.rows; }
+inline size_t scratch_of(const Grid &grid) { return static_cast<size_t>(grid.pitch) * (grid.window + 13); }
+
 // What building needs and leaves behind for the next lattice.
 struct Workspace {
   Buffer<uint64_t> entries, keys;
