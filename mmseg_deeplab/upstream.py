@@ -22,6 +22,7 @@ from mmengine.model import BaseModule
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.runner import BaseLoop, CheckpointLoader, IterBasedTrainLoop, Runner
 from mmengine.runner import checkpoint as checkpoint_module
+from mmengine.visualization import Visualizer
 from mmseg.apis import MMSegInferencer
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors import EncoderDecoder
@@ -58,6 +59,7 @@ PRIVATE = (
     Private(Runner, '_randomness_cfg', '__init__'),
     Private(IterBasedTrainLoop, '_iter', 'run'),
     Private(OptimWrapper, '_accumulative_counts', 'should_update'),
+    Private(Visualizer, '_instance_dict', 'get_instance'),
     Private(CheckpointLoader, '_schemes', '_get_checkpoint_loader'),
     Private(CheckpointHook, '_default_greater_keys', '__init__'),
     Private(checkpoint_module, '_get_mmengine_home', 'get_external_models', ()),
@@ -177,6 +179,15 @@ def has_seed_of_rank(runner: Runner) -> bool:
 def accumulation(wrapper: Any) -> int:
     """Over how many iterations an optimizer wrapper accumulates gradients."""
     return getattr(wrapper, '_accumulative_counts', 1)  # a dict of wrappers has none
+
+
+def has_visualizer() -> bool:
+    """Whether this process has a visualizer.
+
+    To ask MMEngine for the current one where there is none raises, and leaves a lock closed, for which every other
+    thread that writes a line of the log then waits for ever.
+    """
+    return bool(Visualizer._instance_dict)
 
 
 def loader_schemes() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mmseg.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, METRICS, MODELS, PA
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..upstream import has_visualizer
 from .building import build_part, check_group, explained
 from .errors import PreflightError
 from .kinds import classes_of, name_of
@@ -143,9 +144,7 @@ def check_hooks(cfg: Config, model: nn.Module) -> dict[str, Hook]:
     Raises:
         PreflightError: one can't be built.
     """
-    try:
-        Visualizer.get_current_instance()
-    except RuntimeError:  # there is none yet, which hooks that draw ask for
+    if not has_visualizer():  # which hooks that draw ask for
         Visualizer.get_instance('preflight')
     built = {}
     for key, hook in _hooks(cfg):

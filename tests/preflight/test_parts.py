@@ -1,7 +1,12 @@
 """What the run builds beside the network and its data."""
 
+import threading
+from collections import OrderedDict
+
 import numpy as np
 import pytest
+from mmengine.logging import print_log
+from mmengine.visualization import Visualizer
 from preflight_helpers import names, problem, read_mask, write_mask
 
 from mmseg_deeplab.preflight import check
@@ -153,3 +158,14 @@ def test_a_single_class(cfg):
     cfg.model.pop('num_classes', None)
     cfg.model.decode_head.num_classes = 1
     assert "Give the dataset a second class, such as classes=('background', 'object')" in problem(cfg)
+
+
+@pytest.mark.parametrize('mode', ['train', 'test'])
+def test_other_threads_can_write_to_the_log_afterwards(cfg, mode, monkeypatch):
+    """As in a process that has no visualizer yet, where MMEngine's way to ask for one leaves its lock closed."""
+    monkeypatch.setattr(Visualizer, '_instance_dict', OrderedDict())
+    check(cfg, mode)
+    thread = threading.Thread(target=print_log, args=('said', 'current'), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
