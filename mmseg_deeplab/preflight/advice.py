@@ -5,13 +5,16 @@ from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
 
+from ..datasets.data_root import iter_datasets
 from .keys import value_at
+from .kinds import name_of, pair
 
 
 def advice(cfg: Config) -> Iterator[str]:
     """Yield a line for each setting that was made for another batch or another length of training."""
     yield from _rate(cfg)
     yield from _schedule(cfg)
+    yield from _crop(cfg)
 
 
 def _rate(cfg: Config) -> Iterator[str]:
@@ -41,3 +44,16 @@ def _schedule(cfg: Config) -> Iterator[str]:
             f'The training ends at iteration {total}, but its schedule of the learning rate only at {max(ends)}: the '
             f'rate does not come down to its end. Set param_scheduler.{ends.index(max(ends))}.end={total}'
         )
+
+
+def _crop(cfg: Config) -> Iterator[str]:
+    """A crop that was made smaller in the pipeline only; a larger one is refused (`check_crop`)."""
+    padded = pair(value_at(cfg, 'model.crop_size') or value_at(cfg, 'model.data_preprocessor.size'))
+    for dataset in iter_datasets(cfg.get('train_dataloader') or {}):
+        for step in dataset.get('pipeline') or []:
+            crop = pair(step.get('crop_size')) if isinstance(step, Mapping) else None
+            if padded and crop and crop != padded:
+                yield (
+                    f'Crops are {crop[0]} x {crop[1]} ({name_of(step)}), but batches are padded to {padded[0]} x '
+                    f'{padded[1]} (model.crop_size), with void that teaches nothing. Set both to one size'
+                )

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import mmengine.registry
 import mmseg.registry
@@ -29,6 +30,11 @@ def classes_of(group: Mapping) -> list:
     """Return what a group's type may stand for: one name can be in several registries, or in none."""
     kind = group.get('type')
     return list(_registered(kind)) if isinstance(kind, str) else [kind] * callable(kind)
+
+
+def pair(size: Any) -> tuple[int, int] | None:
+    """Return (height, width) of a size that may be one number for both; None if there is none."""
+    return (size, size) if isinstance(size, int) else tuple(size) if size else None
 
 
 def registered_names() -> set[str]:

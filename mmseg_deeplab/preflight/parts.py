@@ -13,22 +13,15 @@ from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, build_op
 from mmengine.runner import LogProcessor, Runner, get_priority
 from mmengine.visualization import Visualizer
 from mmseg.datasets import BaseSegDataset
-from mmseg.evaluation import IoUMetric
 from mmseg.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, METRICS, MODELS, PARAM_SCHEDULERS, VISUALIZERS
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..evaluation.scores import wrong_best
 from ..upstream import has_visualizer
 from .building import build_part, check_group, explained
 from .errors import PreflightError
 from .kinds import classes_of, name_of
-
-# What MMSegmentation's IoUMetric gives beside aAcc.
-SCORES = {
-    'mIoU': ('mIoU', 'mAcc'),
-    'mDice': ('mDice', 'mAcc'),
-    'mFscore': ('mFscore', 'mPrecision', 'mRecall'),
-}
 
 # Default hooks that None leaves out.
 LEFT_OUT = (
@@ -221,25 +214,10 @@ def check_save_best(hooks: Mapping[str, Hook], metrics: list[BaseMetric]) -> Non
     Raises:
         PreflightError: it gives none of that name. What metrics of other packages give is not known.
     """
-    names = []
-    for metric in metrics:
-        own = getattr(metric, 'score_names', None)
-        if own is not None:
-            scores = list(own)
-        elif type(metric) is IoUMetric and not metric.format_only:
-            scores = ['aAcc', *(score for kind in metric.metrics for score in SCORES.get(kind, ()))]
-        else:
-            return
-        names += [f'{metric.prefix}/{score}' if metric.prefix else score for score in scores]
-    if any('val' in getattr(hook, 'stages', ()) for hook in hooks.values()):
-        names += [f'before_crf/{name}' for name in names]
+    crf = any('val' in getattr(hook, 'stages', ()) for hook in hooks.values())
     for key, hook in hooks.items():
-        for name in getattr(hook, 'save_best', None) or ():
-            if name not in (*names, 'auto'):
-                raise PreflightError(
-                    f'{key}.save_best is {name!r}, but the validation gives no such score: choose one of '
-                    f"{', '.join(names)}, 'auto' (the first) or None"
-                )
+        if wrong := wrong_best(getattr(hook, 'save_best', None), metrics, crf):
+            raise PreflightError(f'{key}.{wrong}')
 
 
 def check_drawing(cfg: Config) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .building import explained
 from .errors import PreflightError, reason
-from .kinds import name_of
+from .kinds import name_of, pair
 from .model import heads, place_of
 
 LARGEST = 64
@@ -37,10 +37,9 @@ def check_crop(model: nn.Module, pipeline: Sequence, key: str) -> None:
     Raises:
         PreflightError: it does not; a smaller image would come out in another size than the crops.
     """
-    size = getattr(getattr(model, 'data_preprocessor', None), 'size', None)
+    size = pair(getattr(getattr(model, 'data_preprocessor', None), 'size', None))
     for i, step in enumerate(pipeline):
-        crop = step.get('crop_size') if isinstance(step, Mapping) else None
-        crop = (crop, crop) if isinstance(crop, int) else crop
+        crop = pair(step.get('crop_size')) if isinstance(step, Mapping) else None
         if size and crop and any(side > padded for side, padded in zip(crop, size, strict=False)):
             raise PreflightError(
                 f'{key}.pipeline.{i} ({name_of(step)}) cuts crops of {crop[0]} x {crop[1]} (height x width), but '

@@ -29,3 +29,14 @@ def test_a_schedule_that_ends_after_the_training(cfg):
     cfg.param_scheduler[0].end = 30000
     (line,) = advice(cfg)
     assert 'ends at iteration 800' in line and '30000' in line and 'param_scheduler.0.end=800' in line
+
+
+@pytest.mark.parametrize('crop', [(65, 97), 65])
+def test_a_crop_that_is_smaller_in_the_pipeline_only(cfg, crop):
+    cfg.auto_scale_lr = None
+    crops = [step for step in cfg.train_dataloader.dataset.pipeline if 'crop_size' in step]
+    crops[0].crop_size = crop
+    (line,) = advice(cfg)
+    assert line.startswith('Crops are 65 x ') and 'RandomCrop' in line and 'padded to 97 x 97' in line
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset])
+    assert list(advice(cfg)) == [line]

@@ -82,7 +82,7 @@ def test_a_transform_of_a_wrapped_dataset(cfg):
         ({'val_evaluator.collect_device': 'tpu'}, "val_evaluator.collect_device' is 'tpu'"),
         ({'val_evaluator.format_only': True}, 'needs output_dir'),
         ({'default_hooks.checkpoint.save_best': 'mIoU2'}, 'no such score: choose one of aAcc, mIoU'),
-        ({'default_hooks.checkpoint.save_best': 'Kappa'}, 'default_hooks.checkpoint (CrashSafeCheckpointHook): '),
+        ({'default_hooks.checkpoint.save_best': 'Kappa'}, "save_best='Kappa': it is not known whether more"),
         ({'default_hooks.checkpoint.max_keep_ckpts': 1.5}, "max_keep_ckpts' is 1.5"),
         ({'default_hooks.checkpoint.filename_tmpl': 'last.pth'}, 'would overwrite the one before'),
         ({'default_hooks.visualization': None}, 'default_hooks.visualization is None'),
@@ -132,6 +132,10 @@ def test_a_score_before_the_crf(cfg):
     cfg.default_hooks.checkpoint.update(save_best='before_crf/mIoU', rule='greater')
     assert 'no such score' in problem(cfg)
     cfg.custom_hooks = [dict(type='DenseCRFHook', stages=['val'])]
+    check(cfg, 'train')
+    cfg.val_evaluator = dict(type='SegmentationMetric', prefix='own')
+    assert 'own/before_crf/mIoU' in problem(cfg)
+    cfg.default_hooks.checkpoint.save_best = 'own/before_crf/mIoU'
     check(cfg, 'train')
 
 

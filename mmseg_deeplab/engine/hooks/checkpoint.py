@@ -15,6 +15,7 @@ from mmseg.registry import HOOKS
 from ...checkpoints.save import atomic_write, remove_unfinished
 from ...checkpoints.work_dir import LAST, best_of, newest_checkpoint, number_in, unnoticed_best
 from ...errors import UserError, UserFileNotFoundError, UserOSError
+from ...evaluation.scores import wrong_best
 from ...upstream import built_loops, cancel_resume, checkpoint_of, default_greater_keys, resume_of, set_checkpoint
 from ..live_runs import LiveRun
 from ..saving import check_finite, check_space, checkpoint_bytes, go_on_from, is_between_steps
@@ -76,7 +77,15 @@ class CrashSafeCheckpointHook(CheckpointHook):
     def __init__(self, interval: int | None = None, by_epoch: bool = False, **kwargs):
         kwargs.setdefault('greater_keys', [*default_greater_keys(), 'IoU'])  # FWIoU
         unset: Any = interval  # until before_train knows the loop
-        super().__init__(interval=unset, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)
+        try:
+            super().__init__(interval=unset, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)
+        except ValueError as error:
+            if 'Cannot infer the rule' not in str(error):
+                raise
+            raise UserError(
+                f'save_best={kwargs.get("save_best")!r}: it is not known whether more is better. Take a score that the '
+                f"validation gives, such as 'mIoU', or say rule='greater' or rule='less'"
+            ) from error
         self._began = False
         self._waits = False  # a checkpoint, for the optimizer's next step
         self._live: LiveRun | None = None
@@ -212,21 +221,9 @@ class CrashSafeCheckpointHook(CheckpointHook):
 
     def _check_save_best(self, runner: Runner) -> None:
         metrics = runner.val_loop.evaluator.metrics if isinstance(runner.val_loop, ValLoop) else []
-        if not metrics or not all(hasattr(metric, 'score_names') for metric in metrics):
-            return  # other packages' metrics do not tell
         crf = any(isinstance(hook, DenseCRFHook) and 'val' in hook.stages for hook in runner.hooks)
-        names = [
-            '/'.join(filter(None, (metric.prefix, before, name)))
-            for before in ('', *(['before_crf'] if crf else []))
-            for metric in metrics
-            for name in metric.score_names
-        ]
-        for name in self.save_best or ():
-            if name not in (*names, 'auto'):
-                raise UserError(
-                    f'default_hooks.checkpoint.save_best={name!r}: the validation gives no such score; '
-                    f"choose one of {', '.join(names)}, 'auto' (the first) or None"
-                )
+        if wrong := wrong_best(self.save_best, metrics, crf):
+            raise UserError(f'default_hooks.checkpoint.{wrong}')
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         # One of epochs can't wait: it would be of another epoch.
