@@ -23,14 +23,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     results = [read_results(path) for path in args.runs]
     runs = dict(zip(names_of(args.runs), results, strict=True))
-    picture = io.BytesIO()
-    comparison_figure(runs).savefig(picture, format='png', dpi=110)
+    buffer = io.BytesIO()
+    comparison_figure(runs).savefig(buffer, format='png', dpi=110)
     markdown = as_markdown(runs)
     for name, content in {
-        'comparison.png': picture.getvalue(),
+        'comparison.png': buffer.getvalue(),
         'comparison.md': markdown.encode(),
         'comparison.csv': as_csv(runs).encode(),
-        'index.html': as_html(runs, picture.getvalue()).encode(),
+        'index.html': as_html(runs, buffer.getvalue()).encode(),
     }.items():
         with atomic_write(args.out / name) as file:
             file.write(content)

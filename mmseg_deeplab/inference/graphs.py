@@ -26,7 +26,7 @@ class CoarseNetwork(nn.Module):
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits of what `forward` takes, a label of which is the best one of each cell."""
-        return self.model._forward(inputs)
+        return self.model(inputs, mode='tensor')
 
     def forward(self, inputs: Tensor) -> Any:
         """Logits before upsampling."""
@@ -59,11 +59,7 @@ class Pictures(CoarseNetwork):
     def __init__(self, model: DeepLab):
         super().__init__(model)
         preprocessor: Any = model.data_preprocessor
-        # The stack reads BGR, and its preprocessor turns that for networks that want RGB: a blue pixel tells.
-        blue = torch.tensor([200.0, 0, 0], device=next(model.parameters()).device).view(3, 1, 1)
-        batches = (dict(inputs=[pixel], data_samples=[SegDataSample()]) for pixel in (blue, 0 * blue))
-        seen, black = (preprocessor(batch)['inputs'][0, :, 0, 0] for batch in batches)
-        self.order = [0, 1, 2] if (seen - black).abs().argmax() == 2 else [2, 1, 0]
+        self.order = [0, 1, 2] if takes_rgb(preprocessor) else [2, 1, 0]
         for name, default in (('mean', 0.0), ('std', 1.0)):
             value = getattr(preprocessor, name, torch.full((3, 1, 1), default))
             self.register_buffer(name, value.detach().clone().float().view(1, -1, 1, 1), persistent=False)
@@ -110,3 +106,12 @@ def _crop(maps: Tensor, size: Any) -> Tensor:
 def _at_least_zero(number: Any) -> Any:
     """max(number, 0) of a size that stays free in what is exported; a traced one can't be compared."""
     return (number + abs(number)) // 2 if torch.jit.is_tracing() else torch.sym_max(number, 0)
+
+
+def takes_rgb(preprocessor: Any) -> bool:
+    """Whether a preprocessor turns the stack's BGR, for a network that wants RGB: a blue pixel tells."""
+    device = getattr(preprocessor, 'mean', torch.zeros(1)).device
+    blue = torch.tensor([200.0, 0, 0], device=device).view(3, 1, 1)
+    batches = (dict(inputs=[pixel], data_samples=[SegDataSample()]) for pixel in (blue, 0 * blue))
+    seen, black = (preprocessor(batch)['inputs'][0, :, 0, 0] for batch in batches)
+    return int((seen - black).abs().argmax()) == 2

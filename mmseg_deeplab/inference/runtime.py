@@ -32,8 +32,8 @@ class OnnxNetwork:
             name, self.run = onnxruntime_of(path)
         prove(graph, self.run, samples_of(graph, generated()), name)
 
-    def __call__(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
-        """As `DeepLab._forward`."""
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits of images that are padded to the grid, as `DeepLab` computes them."""
         return torch.from_numpy(np.asarray(self.run(inputs.numpy())[0]))
 
 
@@ -51,4 +51,4 @@ def move_to_onnxruntime(model: Any) -> None:
         raise UserError("runtime='onnxruntime' computes on the CPU: set device='cpu', or leave runtime out")
     if model.inference_dtype is not None:
         raise UserError("runtime='onnxruntime' computes in float32: leave precision out")
-    model._forward = OnnxNetwork(model)
+    model.network = OnnxNetwork(model)

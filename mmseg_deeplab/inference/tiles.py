@@ -17,6 +17,7 @@ from ..crf import DenseCRF
 from ..errors import UserError
 from ..models import DeepLab
 from ..models.windows import Span, blend, smooth_weights, tile_spans
+from .graphs import takes_rgb
 from .rasters import Raster
 from .refine import labels_of
 
@@ -148,4 +149,4 @@ class TiledPicture:
         """The RGB colour that the network sees where there is no picture, as the preprocessor pads with it."""
         preprocessor: Any = unwrap(self._model).data_preprocessor
         mean = getattr(preprocessor, 'mean', torch.zeros(3)).flatten().round().byte().cpu().numpy()
-        return mean if preprocessor._channel_conversion else mean[::-1]
+        return mean if takes_rgb(preprocessor) else mean[::-1]

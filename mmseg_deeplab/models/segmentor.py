@@ -1,7 +1,7 @@
 """The segmentor that hands one output stride to backbone and head."""
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -156,6 +156,9 @@ class DeepLab(EncoderDecoder):
         kwargs: See MMSegmentation's `EncoderDecoder`.
     """
 
+    network: Callable[[Tensor], Tensor] | None = None
+    """What computes backbone and head in their place, if anything: another runtime, for inference only."""
+
     def __init__(
         self,
         backbone: dict,
@@ -299,6 +302,8 @@ class DeepLab(EncoderDecoder):
 
     def _forward(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Tensor:
         """Map images (N, 3, H, W) to the head's logits, the maximum over the scales of the input."""
+        if self.network is not None:
+            return self.network(inputs)
         return self._fuse(self._scale_logits(inputs))
 
     @property

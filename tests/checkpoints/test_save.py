@@ -24,6 +24,7 @@ OTHER_WRITERS = {
     'search/search.py',
     'crf/pool.py',
     'engine/live_runs.py',  # a lock file that stays open
+    'inference/export.py',  # by PyTorch, into a file that is renamed when it is proven
     'inference/folder.py',  # a video, by OpenCV, that is renamed when it is whole
 }
 

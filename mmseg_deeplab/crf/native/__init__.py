@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -68,6 +69,11 @@ def _find() -> ctypes.CDLL | None:
             return declare(ctypes.CDLL(str(path)))
         except OSError:  # of another machine
             continue
+        except AttributeError:
+            warnings.warn(
+                f'{path} was built from another version of this package and is not used: run `pip install -e .` again',
+                stacklevel=2,
+            )
     return None
 
 
