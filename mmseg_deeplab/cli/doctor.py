@@ -136,14 +136,16 @@ def _crf() -> Iterator[Finding]:
     except (ImportError, OSError) as error:
         yield Finding('dense CRF', f'can not be imported: {error}', 'mend what is said above', needed=True)
         return
-    if native.is_available():
-        yield Finding('CRF native', f'built, {native.instruction_set()}')
+    again = f'pip install --force-reinstall --no-deps {NAME}, or in a clone pip install -e .'
+    try:
+        built = f'built, {native.instruction_set()}' if native.is_available() else ''
+    except AttributeError as error:  # a library that was built before the sources changed lacks a function
+        yield Finding('CRF native', f'is not of this version: {error}', again, needed=True)
     else:
-        compiler = (
-            '' if shutil.which('c++') or shutil.which('g++') else 'install a C++ compiler (g++ or clang++), then '
-        )
-        again = f'pip install --force-reinstall --no-deps {NAME}, or in a clone pip install -e .'
-        yield Finding('CRF native', 'not built: the CRF takes its torch backend', compiler + again)
+        has_compiler = shutil.which('c++') or shutil.which('g++') or shutil.which('clang++')
+        compiler = '' if has_compiler else 'install a C++ compiler (g++ or clang++), then '
+        missing = 'not built: the CRF takes its torch backend'
+        yield Finding('CRF native', built or missing, '' if built else compiler + again)
     yield Finding('CRF torch', 'always there')
     there = pydensecrf.is_installed()
     yield Finding('CRF pydensecrf', 'installed' if there else 'not installed (a reference, slower than native)')

@@ -80,6 +80,18 @@ def test_packages_and_extras(without, capsys, monkeypatch):
     assert text.endswith('ready\n')
 
 
+def test_a_library_of_another_version(capsys, monkeypatch):
+    """Built before the sources changed, as after a pull."""
+    from mmseg_deeplab.crf import native
+
+    def stale() -> bool:
+        raise AttributeError('_dcrf.so: undefined symbol: dcrf_new')
+
+    monkeypatch.setattr(native, 'is_available', stale)
+    text = told(capsys)
+    assert 'undefined symbol: dcrf_new' in text and '--force-reinstall' in text and 'not ready: see CRF native' in text
+
+
 class _Metadata:
     def __init__(self, extras: list[str]):
         self.extras = extras
