@@ -25,8 +25,10 @@ constexpr float kAdaptive = 1e-3f, kFast = 1e-2f;
 constexpr int kFreeze = 3;
 constexpr float kUncertain = 1e-3f;
 constexpr double kMostActive = 0.35;
-constexpr int kBlockOfClasses = 16;
+constexpr int kWidestRow = 32, kBlockOfClasses = 16;
 constexpr float kLargestSum = 1e30f;
+
+int row_of(size_t classes) { return static_cast<int>((classes + 7) / 8 * 8); }
 
 bool is_foldable(int normalization) { return normalization == DCRF_SYMMETRIC || normalization == DCRF_NONE; }
 

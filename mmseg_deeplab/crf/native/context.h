@@ -8,10 +8,6 @@
 
 namespace dcrf {
 
-constexpr int kWidestRow = 32;  // channels of a pass
-
-inline int row_of(size_t classes) { return static_cast<int>((classes + 7) / 8 * 8); }
-
 // A kernel's filter with the values that lie on its lattice.
 struct Filter {
   bool is_grid = false;
