@@ -20,8 +20,9 @@ from ..visualization.overlays import overlay
 from .model import Segmentor
 from .prediction import Prediction, count_labels
 from .predictor import UnreadablePicturesError, predict, tiled
-from .rasters import SLIDES, TIFFS, Raster, label_bands, open_raster, shape_of, write_tiff
+from .rasters import SLIDES, TIFFS, Raster, open_raster, shape_of
 from .readers import VIDEOS, Picture, files_of
+from .tiff_writer import label_bands, write_tiff
 
 SUFFIXES = {'mask': '.png', 'overlay': '.png', 'probabilities': '.npz', 'confidence': '.png'}
 """What can be written for a picture, each kind in a folder of its name."""

@@ -32,11 +32,12 @@ from ..errors import UserError
 from ..models.segmentor import keeping_logits
 from .model import Segmentor
 from .pipelines import pipeline_without_truth, test_pipeline
+from .pooling import Pooled
 from .prediction import Prediction
 from .rasters import Raster, raster_of, shape_of
 from .readers import Picture, is_one, pictures_of
 from .refine import keep_logits, make_crf, set_refined, take_logits
-from .tiles import TiledPicture, Tiles, is_larger, tile_size
+from .tiles import TiledPicture, is_larger, tile_size
 
 AHEAD = 4
 """Pictures that are loaded before the network wants them."""
@@ -78,8 +79,9 @@ def predict(
         batch_size: Pictures that go through the network together, where their sizes allow it.
         workers: Threads that refine; None takes the CPUs that this process may use, 0 refines between the network's
             passes.
-        tile: Side, or (height, width), of the tiles of larger pictures, in pixels; their scores are blended where they
-            overlap, and pictures may have more pixels than memory holds logits of. None takes every picture whole.
+        tile: Side, or (height, width), in pixels, of the tiles of larger pictures, which the network sees with 128 more
+            on every side, where neighbours' scores are blended: see docs/large_images.md. None takes every picture
+            whole.
 
     Returns:
         One `Prediction` for one picture; for a folder, pattern, video, list or iterator an iterator of them, in order.
@@ -149,7 +151,7 @@ class _Session:
         workers: int | None,
         tile: tuple[int, int] | None,
     ):
-        self.tile = tile
+        self.tile, self.tta = tile, tta
         self.model, self.crf, self.batch_size, self.workers = model, crf, batch_size, workers
         if tta and not (model.cfg.get('tta_model') and model.cfg.get('tta_pipeline')):
             raise UserError(
@@ -216,20 +218,35 @@ class _Session:
     def tiled(self, raster: Raster) -> TiledPicture:
         """One picture by tiles."""
         assert self.tile is not None
-        tiles = Tiles.of(raster.shape, self.tile, self.model, self.crf)
-        return TiledPicture(raster, tiles, self._tile_scores, self.model, len(self.classes), self.crf is not None)
+        return TiledPicture(raster, self.tile, self)
 
-    def _tile_scores(self, name: str, tiles: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    def _tile_batches(self, tiles: Iterable[np.ndarray]) -> Iterator[list[_Loaded]]:
+        return self._batches(self._load(Picture('a tile', pixels=pixels)) for pixels in tiles)
+
+    @torch.no_grad()
+    def tile_features(self, tiles: Iterable[np.ndarray]) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """`DeepLab.pooled_features` of tiles, batch by batch."""
+        for batch in self._tile_batches(tiles):
+            data: Any = self.model.data_preprocessor(pseudo_collate([each.data for each in batch]), False)
+            with self._precise():
+                features = unwrap(self.model).pooled_features(data['inputs'])
+            yield features
+
+    def tile_scores(self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None) -> Iterator[Tensor]:
         """Scores (C, h, w) of tiles: logits, or what the CRF makes of them; two classes for a single channel."""
         waiting: deque[Callable[[], Tensor]] = deque()
         with ExitStack() as stack:
             pool = self._pool(stack)
-            loaded = (self._load(Picture(name, pixels=pixels)) for pixels in tiles)
-            for number, batch in enumerate(self._batches(loaded)):
+            for number, batch in enumerate(self._tile_batches(tiles)):
                 if number == 0:
                     _warn_of_resizing(batch[0].data['data_samples'], name)
-                for each, sample in zip(batch, self._samples(batch, keep_logits(self.network)), strict=True):
-                    logits = take_logits(self.model, sample)
+                keep = keep_logits(self.network) if self.tta else keeping_logits('coarse alone')
+                with pooled.batch(number) if pooled else nullcontext():
+                    samples = self._samples(batch, keep)
+                for each, sample in zip(batch, samples, strict=True):
+                    coarse, model = sample.get('coarse_logits'), unwrap(self.model)
+                    whole = coarse is None
+                    logits = take_logits(model, sample) if whole else model.full_logits(coarse, sample.metainfo)
                     _check_finite(logits, name)
                     waiting.append(
                         partial(lambda x: x, logits) if self.crf is None else self._refined(each, logits, pool)
@@ -308,10 +325,12 @@ class _Session:
 
     @torch.no_grad()
     def _samples(self, batch: list[_Loaded], keep: AbstractContextManager[None]) -> list[SegDataSample]:
-        device = next(self.model.parameters()).device.type
-        precise = torch.autocast(device, self.dtype) if self.dtype else nullcontext()
-        with keep, precise:
+        with keep, self._precise():
             return self.network.test_step(pseudo_collate([each.data for each in batch]))
+
+    def _precise(self) -> AbstractContextManager[Any]:
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, self.dtype) if self.dtype else nullcontext()
 
     def _refined(self, loaded: _Loaded, logits: Tensor, pool: CRFPool | None) -> Callable[[], Tensor]:
         crf = self.crf

@@ -1,17 +1,16 @@
-"""Pictures that are read by bands of rows and written by them, since they may not fit into memory as a whole."""
+"""Pictures that are read by bands of rows, since they may not fit into memory as a whole."""
 
 from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..checkpoints.save import atomic_write
 from ..datasets.headers import TIFF, check_size, read_tiff_header
 from ..datasets.images import check_colours, read_image
 from ..errors import UserError, UserFileNotFoundError, UserImportError
@@ -20,16 +19,13 @@ from .readers import Picture
 TIFFS = ('.tif', '.tiff')
 SLIDES = ('.svs', '.ndpi', '.scn', '.mrxs', '.vms', '.vmu', '.bif', '.svslide')
 """Whole slides, which OpenSlide reads."""
-BLOCK = 256
-"""Side of the blocks of a file that is written, in pixels."""
+SLIDE_ROWS = 256
+"""Rows of a slide that are read at a time."""
 WHERE_ON_EARTH = (33550, 33922, 34264, 34735, 34736, 34737)
 """Tags of a GeoTIFF: pixel scale, tie points, transformation, keys and their values."""
-NODATA = 42113
-"""The tag in which GDAL states the value that means nothing."""
 PALETTE, YCBCR, PLAIN, JPEG = 3, 6, 1, 7  # photometric interpretations and compressions
 LOSSLESS = (PLAIN, 5, 8, 32773, 32946, 34925, 50000)  # LZW, deflate, packed bits, deflate, LZMA, Zstandard
 ENDLESS = (2**31, 2**31)
-CLASSIC_LIMIT = 2**32 - 2**25  # bytes that a TIFF with 32-bit offsets surely holds
 
 
 class Raster:
@@ -70,7 +66,7 @@ class SlideRaster(Raster):
     """The full resolution of a whole slide; places outside of the scan are white."""
 
     def __init__(self, path: Path):
-        openslide = _module('openslide', path, 'pip install openslide-python openslide-bin')
+        openslide = needed_module('openslide', path, 'pip install openslide-python openslide-bin')
         try:
             self._slide = openslide.OpenSlide(str(path))
         except openslide.OpenSlideError as error:
@@ -85,16 +81,16 @@ class SlideRaster(Raster):
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
         pixels = np.zeros((bottom - top, self.shape[1], 3), np.uint8)
         broken = np.zeros(pixels.shape[:2], bool)
-        for y in range(top, bottom, BLOCK):
+        for y in range(top, bottom, SLIDE_ROWS):
             try:
-                region = self._slide.read_region((0, y), 0, (self.shape[1], min(BLOCK, bottom - y)))
+                region = self._slide.read_region((0, y), 0, (self.shape[1], min(SLIDE_ROWS, bottom - y)))
             except self._error as error:  # OpenSlide refuses everything after an error: open it again
                 self._slide = type(self._slide)(str(self._path))
-                broken[y - top : y - top + BLOCK] = True
-                self.damage[y] = f'rows {y} to {min(y + BLOCK, bottom) - 1}: {error}'
+                broken[y - top : y - top + SLIDE_ROWS] = True
+                self.damage[y] = f'rows {y} to {min(y + SLIDE_ROWS, bottom) - 1}: {error}'
                 continue
             white = Image.new('RGBA', region.size, 'white')
-            pixels[y - top : y - top + BLOCK] = np.asarray(Image.alpha_composite(white, region).convert('RGB'))
+            pixels[y - top : y - top + SLIDE_ROWS] = np.asarray(Image.alpha_composite(white, region).convert('RGB'))
         return pixels, broken if broken.any() else None
 
 
@@ -102,7 +98,7 @@ class TiffBlocks(Raster):
     """The samples of a TIFF's first page, decoded by its strips or tiles, each by itself."""
 
     def __init__(self, path: Path):
-        tifffile = _module('tifffile', path, "pip install 'mmseg_deeplab[large]'")
+        tifffile = needed_module('tifffile', path, "pip install 'mmseg_deeplab[large]'")
         self._file = tifffile.TiffFile(path)
         self._page: Any = self._file.pages[0]
         page = self._page
@@ -270,73 +266,9 @@ def shape_of(picture: Picture) -> tuple[int, int]:
         return 0, 0
 
 
-def _module(name: str, path: Path, command: str) -> Any:
+def needed_module(name: str, path: Path, command: str) -> Any:
+    """Import an optional package for a file; where it is absent, a `UserImportError` says how to get it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserImportError(f'{path}: {name} is needed, which is not installed: {command} ({error})') from error
-
-
-def write_tiff(
-    path: str | Path,
-    bands: Iterable[np.ndarray],
-    dtype: Any,
-    like: Raster,
-    palette: Sequence[Sequence[int]] | None = None,
-    void: int | None = None,
-) -> None:
-    """Write a label map or an RGB picture of a raster's size, whole or not at all, while it is made.
-
-    The file is a tiled TIFF, compressed without loss (deflate), a BigTIFF above 4 GB, with the raster's resolution and
-    place on earth.
-
-    Args:
-        path: .tif.
-        bands: Rows, (h, W) labels or (h, W, 3) pixels, from the top; together as many as the raster has.
-        dtype: Theirs.
-        like: The raster.
-        palette: RGB colours of 8-bit labels.
-        void: The label that means nothing, which GIS programs show as transparent.
-    """
-    tifffile = _module('tifffile', Path(path), "pip install 'mmseg_deeplab[large]'")
-    dtype, rgb = np.dtype(dtype), void is None
-    shape = (*like.shape, 3) if rgb else like.shape
-    tags, options = list(like.tags), {}
-    if not rgb:
-        tags.append((NODATA, 's', 0, str(void), True))
-    if palette is not None and dtype == np.uint8 and not rgb:
-        colours = np.zeros((256, 3), np.uint16)
-        colours[: len(palette)] = np.asarray(palette)
-        options['colormap'] = colours.T * 257
-    kind = 'rgb' if rgb else 'palette' if options else 'minisblack'
-    big = int(np.prod(shape)) * dtype.itemsize > CLASSIC_LIMIT
-    with atomic_write(path) as file, tifffile.TiffWriter(file, bigtiff=big) as tiff:
-        tiff.write(
-            _blocks(bands, shape, dtype), shape=shape, dtype=dtype, photometric=kind, tile=(BLOCK, BLOCK),
-            compression='zlib', extratags=tags, metadata=None, maxworkers=1, **like.resolution, **options,
-        )  # fmt: skip
-
-
-def _blocks(bands: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Cut bands of any height into square blocks, row after row, filled up below and at the right."""
-    columns = -(-shape[1] // BLOCK)
-    row, filled, total = np.zeros((BLOCK, columns * BLOCK, *shape[2:]), dtype), 0, 0
-    for band in bands:
-        while len(band):
-            part, band = band[: BLOCK - filled], band[BLOCK - filled :]
-            row[filled : filled + len(part), : shape[1]] = part
-            filled, total = filled + len(part), total + len(part)
-            if filled == BLOCK or total == shape[0]:
-                for x in range(0, columns * BLOCK, BLOCK):
-                    yield np.ascontiguousarray(row[:, x : x + BLOCK])
-                row[:], filled = 0, 0
-
-
-def label_bands(path: str | Path) -> Iterator[np.ndarray]:
-    """The rows of a label map that `write_tiff` has written, a block's height at a time."""
-    blocks = TiffBlocks(Path(path))
-    for top in range(0, blocks.shape[0], BLOCK):
-        samples, broken = blocks.samples(top, min(top + BLOCK, blocks.shape[0]))
-        if broken is not None:
-            raise UserError(f'{path} cannot be read: {"; ".join(blocks.damage.values())}')
-        yield samples[..., 0]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,17 +18,36 @@ from ..errors import UserError
 from ..models import DeepLab
 from ..models.windows import Span, blend, smooth_weights, tile_spans
 from .graphs import takes_rgb
+from .pooling import Pooled, Selection, pool
 from .rasters import Raster
 from .refine import labels_of
 
-OVERLAP = 64
-"""Pixels that neighbouring tiles share at least; a 32nd of the tile where that is more."""
+OVERLAP = 256
+"""Pixels that neighbouring tiles share at least. On this much, features of the real networks hardly differ from those
+of the whole picture half-way, where one tile leads over to the next."""
+BORDER = 128
+"""Pixels from the ends of a tile, within the picture, beyond which labels are those of the whole picture."""
 CRF_REACH = 3.0
-"""With a CRF they share at least so many of its largest standard deviations of position."""
+"""With a CRF tiles share at least so many of its largest standard deviations of position."""
 OTHER_GRID = 32
 """What tiles start on multiples of in a segmentor that is no DeepLab: the coarsest stride of most."""
 
-Scores = Callable[[str, Iterable[np.ndarray]], Iterator[Tensor]]
+
+class Network(Protocol):
+    """What a picture needs of a session with a model."""
+
+    model: Any
+    crf: DenseCRF | None
+    tta: bool
+    classes: Sequence[str]
+
+    def tile_scores(self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None) -> Iterator[Tensor]:
+        """Scores (C, h, w), which may be changed, of the pixels (h, w, 3) of tiles: logits, or probabilities."""
+        ...
+
+    def tile_features(self, tiles: Iterable[np.ndarray]) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """`DeepLab.pooled_features` of tiles, batch by batch."""
+        ...
 
 
 def tile_size(tile: Any) -> tuple[int, int]:
@@ -48,25 +67,18 @@ class Tiles:
 
     @classmethod
     def of(cls, shape: tuple[int, int], tile: tuple[int, int], model: Any, crf: DenseCRF | None) -> Tiles:
-        """Tiles of at most (height, width) pixels for a picture of a shape, on the network's grid.
+        """Tiles of at most (height, width) pixels and what neighbours share, on the network's grid.
 
         Raises:
-            UserError: For tiles that are not larger than what they must share with their neighbours.
+            UserError: For tiles that are smaller than the grid.
         """
         network = unwrap(model)
         grid = network.grid if isinstance(network, DeepLab) else OTHER_GRID
-        reach = 0.0
-        if crf is not None:
-            reach = CRF_REACH * max((std for kernel in crf.kernels for std in kernel.position_stds()), default=0.0)
-        spans = []
-        for length, side in zip(shape, tile, strict=True):
-            overlap = math.ceil(max(OVERLAP, side / 32, reach) / grid) * grid
-            if length > side < 2 * overlap:
-                raise UserError(
-                    f'tile={tile}: neighbouring tiles share {overlap} pixels'
-                    f'{" for the CRF" if reach > OVERLAP else ""}; give at least {2 * overlap}'
-                )
-            spans.append(tile_spans(length, side, overlap, grid))
+        if min(tile) < grid:
+            raise UserError(f'tile={tile}: this network needs tiles of {grid} pixels at least; take 1024 or more')
+        stds = [std for kernel in crf.kernels for std in kernel.position_stds()] if crf else []
+        overlap = math.ceil(max([OVERLAP, *(CRF_REACH * std for std in stds)]) / grid) * grid
+        spans = [tile_spans(length, side, overlap, grid) for length, side in zip(shape, tile, strict=True)]
         return cls(*spans)
 
 
@@ -80,37 +92,44 @@ class TiledPicture:
 
     Args:
         raster: The picture.
-        tiles: Where the tiles lie.
-        scores: Maps the picture's name and pixels (h, w, 3) of tiles, in order, to scores (C, h, w), which may be
-            changed: logits, or probabilities.
-        model: Where they come from.
-        classes: How many the model has.
-        are_probabilities: Whether scores are.
+        size: (height, width) of the largest tile.
+        network: What gives scores: logits, or probabilities where it has a CRF.
 
     Attributes:
         dtype: Of labels: uint8, uint16 for more than 255 classes.
         void: The label of what can't be read, the largest number of that type.
     """
 
-    def __init__(self, raster: Raster, tiles: Tiles, scores: Scores, model: Any, classes: int, are_probabilities: bool):
-        self.raster, self.tiles = raster, tiles
-        self.dtype = np.dtype(np.uint8 if classes < 256 else np.uint16)
+    def __init__(self, raster: Raster, size: tuple[int, int], network: Network):
+        self.raster, self._network = raster, network
+        self.tiles = Tiles.of(raster.shape, size, network.model, network.crf)
+        self.dtype = np.dtype(np.uint8 if len(network.classes) < 256 else np.uint16)
         self.void = int(np.iinfo(self.dtype).max)
-        self._scores, self._model, self._are_probabilities = scores, model, are_probabilities
+        self._model = unwrap(network.model)
         self._broken: dict[int, np.ndarray] = {}  # of the rows of tiles that begin there
 
     def parts(self) -> Iterator[tuple[int, int, Tensor]]:
         """Top, left and blended scores (C, h, w) of each part, row by row; good until the next is asked for."""
-        weights = smooth_weights(self.tiles.rows), smooth_weights(self.tiles.columns)
-        scores = self._scores(self.raster.name, self._pixels())
-        yield from blend(scores, self.tiles.rows, self.tiles.columns, *weights)
+        rows, columns = self.tiles.rows, self.tiles.columns
+        selection = Selection(len(rows) * len(columns))
+        pooled = None
+        if (
+            selection.count > 1
+            and isinstance(self._model, DeepLab)
+            and self._model.pools_images
+            and not self._network.tta
+        ):
+            features = self._network.tile_features(self._pixels(selection))
+            pooled = pool(self._model, rows, columns, selection, features)
+        scores = self._network.tile_scores(self.raster.name, self._pixels(), pooled)
+        yield from blend(scores, rows, columns, smooth_weights(rows), smooth_weights(columns))
 
     def strips(self) -> Iterator[np.ndarray]:
         """Labels (h, W) of all rows, from the top, in strips as high as a tile or less."""
         width, strip = self.raster.shape[1], np.empty((0, 0))
-        single = getattr(unwrap(self._model), 'out_channels', None) == 1
+        single = getattr(self._model, 'out_channels', None) == 1  # which a threshold is compared with
         for top, left, part in self.parts():
-            comparable = part.softmax(0) if single and not self._are_probabilities else part
+            comparable = part.softmax(0) if single and self._network.crf is None else part
             found = labels_of(self._model, comparable).cpu().numpy()
             if left == 0:
                 strip = np.empty((len(found), width), self.dtype)
@@ -127,11 +146,11 @@ class TiledPicture:
         for top, left, part in self.parts():
             if not found.size:
                 found = np.empty((len(part), *self.raster.shape), np.float32)
-            p = part if self._are_probabilities else part.softmax(0)
+            p = part.softmax(0) if self._network.crf is None else part
             found[:, top : top + part.shape[1], left : left + part.shape[2]] = p.cpu().numpy()
         return found
 
-    def _pixels(self) -> Iterator[np.ndarray]:
+    def _pixels(self, selection: Selection | None = None) -> Iterator[np.ndarray]:
         """Pixels of the tiles, row by row; the next row of tiles is read while the network works."""
         with ThreadPoolExecutor(1, thread_name_prefix='read_rows') as reader:
             coming = reader.submit(self.raster.rows, *self.tiles.rows[0])
@@ -142,11 +161,12 @@ class TiledPicture:
                 if broken is not None:
                     pixels[broken] = self._mean_colour()
                     self._broken[top] = broken
-                for left, right in self.tiles.columns:
-                    yield np.ascontiguousarray(pixels[:, left:right])
+                for j, (left, right) in enumerate(self.tiles.columns):
+                    if selection is None or selection.takes(i * len(self.tiles.columns) + j):
+                        yield np.ascontiguousarray(pixels[:, left:right])
 
     def _mean_colour(self) -> np.ndarray:
         """The RGB colour that the network sees where there is no picture, as the preprocessor pads with it."""
-        preprocessor: Any = unwrap(self._model).data_preprocessor
+        preprocessor: Any = self._model.data_preprocessor
         mean = getattr(preprocessor, 'mean', torch.zeros(3)).flatten().round().byte().cpu().numpy()
         return mean if takes_rgb(preprocessor) else mean[::-1]

@@ -1,6 +1,8 @@
 """The blocks that backbones and heads share."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,8 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from torch import Tensor, nn
 
 from ..errors import UserError
+
+_IMAGE_MEAN: ContextVar[Tensor | None] = ContextVar('image_mean', default=None)
 
 
 def resize(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
@@ -85,6 +89,19 @@ def separable_conv_bn_relu(
     )
 
 
+@contextmanager
+def pooling_as(mean: Tensor | None) -> Generator[None, None, None]:
+    """A context in which image pooling gives a mean (1, in_channels, 1, 1) in place of that of its input.
+
+    Of the thread that enters it; for the parts of a picture that should be pooled as one. None leaves all as it is.
+    """
+    token = _IMAGE_MEAN.set(mean)
+    try:
+        yield
+    finally:
+        _IMAGE_MEAN.reset(token)
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling with image-level features (v3, section 3.3).
 
@@ -132,8 +149,10 @@ class ASPP(nn.Module):
 
     def _pool(self, x: Tensor, bins: int, conv: nn.Module) -> Tensor:
         """Average over bins x bins cells, convolve, and bring the result to the size of `x`."""
+        # A compiler can't look into the context; who pools parts as one doesn't compile.
+        mean = None if torch.compiler.is_compiling() or bins != 1 else _IMAGE_MEAN.get()
         try:
-            pooled = conv(F.adaptive_avg_pool2d(x, bins))
+            pooled = conv(F.adaptive_avg_pool2d(x, bins) if mean is None else mean.to(x).expand(len(x), -1, -1, -1))
         except ValueError as error:
             if 'value per channel' not in str(error):
                 raise

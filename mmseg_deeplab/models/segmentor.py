@@ -29,23 +29,34 @@ from .losses import own_form
 from .windows import Span, blend, even_weights
 
 _KEEP_LOGITS = ContextVar('keep_logits', default='none')
+_FEATURES: ContextVar[tuple[Tensor, ...] | None] = ContextVar('features', default=None)
 CLASSES_AT_ONCE = 8
 """Class maps that are brought to full size together at test time; fewer is slower, more takes memory."""
 
 
 @contextmanager
-def keeping_logits(kind: Literal['full', 'coarse']) -> Generator[None, None, None]:
+def keeping_logits(kind: Literal['full', 'coarse', 'coarse alone']) -> Generator[None, None, None]:
     """A context in which every `DeepLab` predicts with logits, for the thread that enters it.
 
     Args:
         kind: 'full' gives `seg_logits` at the original size, 'coarse' gives `coarse_logits`, the network's own, which
-            `DeepLab.full_logits` brings to that size.
+            `DeepLab.full_logits` brings to that size; 'coarse alone' leaves the label map out.
     """
     token = _KEEP_LOGITS.set(kind)
     try:
         yield
     finally:
         _KEEP_LOGITS.reset(token)
+
+
+@contextmanager
+def with_features(features: tuple[Tensor, ...] | None) -> Generator[None, None, None]:
+    """A context in which a `DeepLab` takes these for its backbone's features; None leaves all as it is."""
+    token = _FEATURES.set(features)
+    try:
+        yield
+    finally:
+        _FEATURES.reset(token)
 
 
 @dataclass(frozen=True)
@@ -281,6 +292,24 @@ class DeepLab(EncoderDecoder):
                 layer.eval()
         return self
 
+    def extract_feat(self, inputs: Tensor) -> Any:
+        """The backbone's features of images (N, 3, H, W), unless `with_features` has them."""
+        features = _FEATURES.get()
+        return super().extract_feat(inputs) if features is None else features
+
+    @property
+    def pools_images(self) -> bool:
+        """Whether its logits depend on a mean over the whole image, which parts of one can be given: `pooling_as`."""
+        head: Any = self.decode_head
+        as_built = '_forward' not in vars(self) and 'forward' not in vars(head)  # else a compiler or runtime has it
+        whole = (self.test_cfg or {}).get('mode', 'whole') == 'whole' and self.multi_scale_inputs == (1.0,)
+        return as_built and whole and 1 in getattr(getattr(head, 'aspp', None), 'pool_bins', ())
+
+    def pooled_features(self, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The backbone's features of normalised images (N, 3, H, W), and which of them (N, C, h, w) are pooled."""
+        features = self.extract_feat(self._pad_to_grid(inputs))
+        return features, self.decode_head._transform_inputs(features)
+
     def _scale_features(self, inputs: Tensor) -> Iterator[Any]:
         """Features of each scale of the input; 321 pixels become 241 and 161, as in Caffe."""
         for scale in self.multi_scale_inputs:
@@ -346,7 +375,8 @@ class DeepLab(EncoderDecoder):
 
     def _slide(self, inputs: Tensor, metas: list[dict]) -> Iterator[tuple[int, int, Tensor]]:
         """Top, left and logits (N, C, h, w) of one part of images after the other, see `blend`."""
-        size, stride = tuple(self.test_cfg.crop_size), tuple(self.test_cfg.stride)
+        settings: Any = self.test_cfg
+        size, stride = tuple(settings.crop_size), tuple(settings.stride)
         if any(map(int.__gt__, stride, size)):
             raise UserError(f'test_cfg.stride={stride} leaves out pixels between windows of crop_size={size}')
         rows, columns = map(_slide_spans, inputs.shape[2:], size, stride)
@@ -394,16 +424,18 @@ class DeepLab(EncoderDecoder):
         if data_samples is None or not lean:
             return super().predict(inputs, data_samples)
         if (self.test_cfg or {}).get('mode', 'whole') != 'whole':
-            resized = any(_upright(inputs, s.metainfo).shape[2:] != tuple(s.ori_shape[:2]) for s in data_samples)
-            if resized or _KEEP_LOGITS.get() == 'coarse':
+            metas = [sample.metainfo for sample in data_samples]
+            resized = any(_upright(inputs, meta).shape[2:] != tuple(meta['ori_shape'][:2]) for meta in metas)
+            if resized or _KEEP_LOGITS.get() != 'none':
                 return super().predict(inputs, data_samples)
             return self._predict_sliding(inputs, data_samples)
         padded = self._pad_to_grid(inputs)
         sizes = tuple(padded.shape[2:]), tuple(inputs.shape[2:])
         for logits, sample in zip(self._forward(padded), data_samples, strict=True):
             coarse = CoarseLogits(logits, *sizes)
-            sample.pred_sem_seg = PixelData(data=self._label_map(coarse, sample.metainfo))
-            if _KEEP_LOGITS.get() == 'coarse':
+            if _KEEP_LOGITS.get() != 'coarse alone':
+                sample.pred_sem_seg = PixelData(data=self._label_map(coarse, sample.metainfo))
+            if _KEEP_LOGITS.get() != 'none':
                 sample.coarse_logits = coarse
         return data_samples
 

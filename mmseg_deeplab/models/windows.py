@@ -18,14 +18,13 @@ def tile_spans(length: int, tile: int, overlap: int, grid: int) -> list[Span]:
 
     Args:
         length: Of the side, in pixels.
-        tile: The longest that a tile may be.
-        overlap: The least that neighbours share; a multiple of `grid`, less than `tile - grid`.
-        grid: What starts are multiples of.
+        tile: The longest that a tile may be, without the overlap.
+        overlap: The least that neighbours share; a multiple of `grid`.
+        grid: What starts are multiples of; at most `tile`.
     """
-    if length <= tile:
+    if length <= tile + overlap:
         return [(0, length)]
-    longest_step = (tile - overlap) // grid * grid
-    count = -(-(length - overlap) // longest_step)
+    count = -(-(length - overlap) // (tile // grid * grid))
     tile = _up(-(-(length - overlap) // count), grid) + overlap
     starts = [_up(-(-i * (length - tile) // (count - 1)), grid) for i in range(count)]
     return [(start, min(start + tile, length)) for start in starts]
@@ -36,7 +35,11 @@ def _up(value: int, grid: int) -> int:
 
 
 def smooth_weights(spans: Sequence[Span]) -> list[Tensor]:
-    """Weights along each span, float32, whose sum is 1 everywhere: a squared sine rises where two of them overlap."""
+    """Weights along each span, float32, whose sum is 1 everywhere.
+
+    Where two spans overlap, a squared sine leads over in the middle half; nearer to its end, where the network sees too
+    little around, a span does not count.
+    """
     weights = []
     for i, (start, stop) in enumerate(spans):
         weight = torch.ones(stop - start)
@@ -56,7 +59,8 @@ def even_weights(spans: Sequence[Span]) -> list[Tensor]:
 
 
 def _ramp(length: int) -> Tensor:
-    return torch.sin((torch.arange(length) + 0.5) / max(length, 1) * (math.pi / 2)) ** 2
+    way = (torch.arange(length) + 0.5) / max(length, 1)
+    return torch.sin((2 * way - 0.5).clamp(0, 1) * (math.pi / 2)) ** 2
 
 
 def _sum_to_one(spans: Sequence[Span], weights: Sequence[Tensor]) -> list[Tensor]:
