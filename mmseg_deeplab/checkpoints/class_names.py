@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from mmseg.registry import DATASETS
 
 _VOC, _CITYSCAPES = {21: 'PascalVOCDataset'}, {19: 'CityscapesDataset'}
@@ -27,7 +28,10 @@ DATASETS_OF = {
 
 
 def names_in(checkpoint: Mapping, count: int) -> dict | None:
-    """Class names and palette that a checkpoint of OpenMMLab brings along, by their names of 1.x or of 0.x."""
+    """Class names and palette that a checkpoint of OpenMMLab brings along, by their names of 1.x or of 0.x.
+
+    Where it has no palette, it is the one that MMSegmentation's datasets take: its inferencer would take Cityscapes'.
+    """
     meta = checkpoint.get('meta')
     if not isinstance(meta, Mapping):
         return None
@@ -37,10 +41,9 @@ def names_in(checkpoint: Mapping, count: int) -> dict | None:
     palette: Any = found.get('palette')
     if not _is_list(classes, count) or not all(isinstance(name, str) for name in classes):
         return None
-    named = dict(classes=list(classes))
-    if _is_list(palette, count) and all(_is_list(colour, 3) for colour in palette):
-        named['palette'] = [[int(value) for value in colour] for colour in palette]
-    return named
+    if not _is_list(palette, count) or not all(_is_list(colour, 3) for colour in palette):
+        palette = np.random.RandomState(42).randint(0, 255, size=(count, 3)).tolist()
+    return dict(classes=list(classes), palette=[[int(value) for value in colour] for colour in palette])
 
 
 def names_of(source: str, count: int) -> tuple[str, dict] | None:

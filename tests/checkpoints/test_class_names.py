@@ -1,9 +1,10 @@
 """Converted checkpoints say what their classes are, if that is known."""
 
+import numpy as np
 import pytest
 import torch
 from mmseg.apis import MMSegInferencer
-from mmseg.datasets import ADE20KDataset, CityscapesDataset, COCOStuffDataset, PascalVOCDataset
+from mmseg.datasets import ADE20KDataset, BaseSegDataset, CityscapesDataset, COCOStuffDataset, PascalVOCDataset
 from plain_network import Net
 from source_networks import IMAGE, torchvision_v3
 
@@ -78,8 +79,10 @@ def test_what_is_written_and_said(tmp_path):
     assert 'dataset_meta' not in load_file(tmp_path / 'out.pth')['meta']
 
 
-def test_models_of_the_stacks_inferencer_have_them(tmp_path, repo):
-    convert(tmp_path, 21)
+@pytest.mark.parametrize('content', [{}, dict(meta=dict(CLASSES=tuple(f'class {i}' for i in range(21))))])
+def test_the_stacks_inferencer_draws_them(tmp_path, repo, content, monkeypatch):
+    """The data set's by the layout, or the source's own, which has no colours here."""
+    convert(tmp_path, 21, **content)
     meta = load_file(tmp_path / 'out.pth')['meta']
     config = tmp_path / 'config.py'
     config.write_text(
@@ -87,6 +90,14 @@ def test_models_of_the_stacks_inferencer_have_them(tmp_path, repo):
         + meta['model'].replace('model = dict(', 'model = dict(_delete_=True, ', 1)
     )
     inferencer = MMSegInferencer(str(config), str(tmp_path / 'out.pth'), device='cpu')
-    meta = inferencer.model.dataset_meta
-    assert list(meta['classes']) == list(PascalVOCDataset.METAINFO['classes'])
-    assert list(meta['palette'][10]) == list(PascalVOCDataset.METAINFO['palette'][10])
+    kind, drawn = type(inferencer.visualizer), []
+    draw = kind._draw_sem_seg
+    monkeypatch.setattr(kind, '_draw_sem_seg', lambda *given: drawn.append(given[3:5]) or draw(*given))
+    inferencer(np.zeros((33, 33, 3), np.uint8), return_vis=True)
+    ((classes, palette),) = drawn
+    voc = PascalVOCDataset.METAINFO
+    if content:
+        named = dict(classes=content['meta']['CLASSES'])
+        voc = {**named, 'palette': BaseSegDataset(metainfo=named, lazy_init=True).metainfo['palette']}
+    assert list(classes) == list(voc['classes'])
+    assert [list(colour) for colour in palette] == [list(colour) for colour in voc['palette']]
