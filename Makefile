@@ -44,7 +44,7 @@ test: install
 	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -n $(WORKERS)
 
 lint: install
-	"$(BIN)/ruff" check . && "$(BIN)/ruff" format --check .
+	"$(BIN)/ruff" check . && "$(BIN)/ruff" format --check . && "$(BIN)/ty" check mmseg_deeplab
 
 clean:
 	rm -rf .venv .venv-openmmlab work_dirs/demo

@@ -110,7 +110,7 @@ def make(repo, tmp_path, monkeypatch):
         (clone / name).touch()
     for environment in ('.venv', '.venv-openmmlab'):
         (clone / environment / 'bin').mkdir(parents=True)
-        for name in ('python', 'ruff'):
+        for name in ('python', 'ruff', 'ty'):
             program = clone / environment / 'bin' / name
             program.write_text(f'#!/bin/sh\necho "{environment}/{name} called: $@"\n')
             program.chmod(0o755)
@@ -138,7 +138,8 @@ def outer(request, monkeypatch):
 def test_the_makefile_takes_a_folder_with_a_space(outer, make):
     """The file names of its targets are relative."""
     printed = make('test', 'lint')
-    assert '.venv/python called: -m pytest' in printed and '.venv/ruff called: format' in printed
+    assert '.venv/python called: -m pytest' in printed
+    assert '.venv/ruff called: format' in printed and '.venv/ty called: check mmseg_deeplab' in printed
     assert '-e .[onedl,export,test]' in printed and '.venv-openmmlab' not in printed
 
 

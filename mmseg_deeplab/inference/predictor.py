@@ -162,7 +162,7 @@ class _Session:
         self.pipelines = {given: pipeline_without_truth(steps, given) for given in (False, True)}
         self.dtype = getattr(model, 'inference_dtype', None)
         meta = getattr(model, 'dataset_meta', None) or {}
-        self.classes = list(meta.get('classes') or map(str, range(model.num_classes)))
+        self.classes: Sequence[str] = list(meta.get('classes') or map(str, range(model.num_classes)))
         self.palette = [tuple(c) for c in meta.get('palette') or voc_palette(len(self.classes))]
 
     def one(self, source: Any) -> Prediction:
@@ -229,7 +229,8 @@ class _Session:
         for batch in self._tile_batches(tiles):
             data: Any = self.model.data_preprocessor(pseudo_collate([each.data for each in batch]), False)
             with self._precise():
-                features = unwrap(self.model).pooled_features(data['inputs'])
+                model: Any = unwrap(self.model)
+                features = model.pooled_features(data['inputs'])
             yield features
 
     def tile_scores(self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None) -> Iterator[Tensor]:
@@ -244,7 +245,8 @@ class _Session:
                 with pooled.batch(number) if pooled else nullcontext():
                     samples = self._samples(batch, keep)
                 for each, sample in zip(batch, samples, strict=True):
-                    coarse, model = sample.get('coarse_logits'), unwrap(self.model)
+                    coarse = sample.get('coarse_logits')
+                    model: Any = unwrap(self.model)
                     whole = coarse is None
                     logits = take_logits(model, sample) if whole else model.full_logits(coarse, sample.metainfo)
                     _check_finite(logits, name)

@@ -104,7 +104,7 @@ class TiledPicture:
         self.raster, self._network = raster, network
         self.tiles = Tiles.of(raster.shape, size, network.model, network.crf)
         self.dtype = np.dtype(np.uint8 if len(network.classes) < 256 else np.uint16)
-        self.void = int(np.iinfo(self.dtype).max)
+        self.void = 255 if self.dtype == np.uint8 else 65535
         self._model = unwrap(network.model)
         self._broken: dict[int, np.ndarray] = {}  # of the rows of tiles that begin there
 
