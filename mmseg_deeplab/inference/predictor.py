@@ -247,9 +247,10 @@ class _Session:
                 for each, sample in zip(batch, samples, strict=True):
                     coarse = sample.get('coarse_logits')
                     model: Any = unwrap(self.model)
-                    whole = coarse is None
-                    logits = take_logits(model, sample) if whole else model.full_logits(coarse, sample.metainfo)
+                    logits = take_logits(model, sample) if coarse is None else coarse.data
                     _check_finite(logits, name)
+                    if coarse is not None:
+                        logits = model.full_logits(coarse, sample.metainfo)
                     waiting.append(
                         partial(lambda x: x, logits) if self.crf is None else self._refined(each, logits, pool)
                     )
