@@ -301,7 +301,7 @@ class DeepLab(EncoderDecoder):
     def pools_images(self) -> bool:
         """Whether its logits depend on a mean over the whole image, which parts of one can be given: `pooling_as`."""
         head: Any = self.decode_head
-        as_built = '_forward' not in vars(self) and 'forward' not in vars(head)  # else a compiler or runtime has it
+        as_built = self.network is None and 'forward' not in vars(head)  # else a runtime or compiler has it
         whole = (self.test_cfg or {}).get('mode', 'whole') == 'whole' and self.multi_scale_inputs == (1.0,)
         return as_built and whole and 1 in getattr(getattr(head, 'aspp', None), 'pool_bins', ())
 

@@ -101,6 +101,14 @@ def test_image_pooling_sees_the_whole_picture(model, picture, whole, monkeypatch
     assert (tiled.labels == expected.labels).mean() > 0.99
 
 
+def test_another_runtime_pools_each_tile(model, picture, monkeypatch):
+    """Its pooling is out of reach, so that nothing is computed for it."""
+    monkeypatch.setattr(model, 'network', lambda inputs: model.decode_head(model.backbone(inputs)))
+    monkeypatch.setattr(type(model), 'extract_feat', lambda *_: pytest.fail('the network is not taken'))
+    assert not model.pools_images
+    assert predict(model, picture, tile=128).labels.shape == picture.shape[:2]
+
+
 def test_features_that_are_too_many_are_sampled(model, picture, whole, monkeypatch):
     monkeypatch.setattr(pooling, 'KEPT_BYTES', 0)
     monkeypatch.setattr(pooling, 'SAMPLED', 3)
