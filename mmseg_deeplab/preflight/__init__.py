@@ -4,6 +4,7 @@ Each problem is one `PreflightError` that says what is wrong, where, and what to
 registries and datasets and is called by the tools; no other room imports it.
 """
 
+import logging
 import os
 
 from mmengine.config import Config
@@ -65,6 +66,7 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
     first = int(os.environ.get('RANK', 0)) == 0
     if first:
         check_folders(cfg)
+    doubts: list[str] = []
     with no_trace():
         model, metrics = check_parts(cfg, mode)
         if mode == 'train' and first:
@@ -74,7 +76,7 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
         if first:
             real, void = None, 255
             for split, dataset_cfg, dataset in opened:
-                samples = _check_files(cfg, split, dataset_cfg, dataset, check_all)
+                samples = _check_files(cfg, split, dataset_cfg, dataset, check_all, doubts)
                 number, loader = 4 if split == 'train' else 1, cfg[f'{split}_dataloader']
                 collate = check_loader(loader, f'{split}_dataloader', by_epoch=False)
                 pipeline, key = dataset_cfg.get('pipeline') or [], f'{split}_dataloader.dataset'
@@ -85,6 +87,8 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
                 check_step(model, cfg, real, void)
             if mode == 'test' or cfg.get('val_dataloader'):
                 check_prediction(model, cfg)
+    for doubt in doubts:
+        print_log(doubt, logger='current', level=logging.WARNING)
     if first and mode == 'train':
         for line in advice(cfg):
             print_log(line, logger='current')
@@ -142,9 +146,11 @@ def _check_labels(
         check_metrics(metrics.get(split, []), dataset, split)
 
 
-def _check_files(cfg: Config, split: str, dataset_cfg: dict, dataset: BaseSegDataset, check_all: bool) -> list:
+def _check_files(
+    cfg: Config, split: str, dataset_cfg: dict, dataset: BaseSegDataset, check_all: bool, doubts: list[str]
+) -> list:
     """Check the files of a set; return a sample of each size of image."""
-    sizes = check_files(dataset, dataset_cfg, split, check_all)
+    sizes = check_files(dataset, dataset_cfg, split, check_all, doubts)
     batch_size = cfg[f'{split}_dataloader'].get('batch_size') or 1
     if split != 'train' and batch_size > 1 and len(sizes) > 1:
         check_batches(sizes, dataset_cfg.get('pipeline') or [], f'{split}_dataloader', batch_size)

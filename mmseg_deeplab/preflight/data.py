@@ -73,15 +73,16 @@ def check_pipelines(value: object, path: str) -> None:
                 explained(lambda step=step: Compose([copy.deepcopy(step)]), step, f'{path}.pipeline.{i}')
 
 
-def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool) -> list[dict]:
+def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool, doubts: list[str]) -> list[dict]:
     """Check that a dataset has images, each with its mask, and that images and masks can be used as they are.
 
     Existence is checked of all files, by one listing of each folder; contents of `SAMPLE_SIZE` files spread over the
-    set, or of all with `check_all`. Returns one sample for each size of image among those read.
+    set; of all with `check_all`, or where the sample shows a single class or void alone. Returns one sample for each
+    size of image among those read; adds to `doubts` what may be meant but hardly is.
 
     Raises:
-        PreflightError: for the first file in the order of the dataset that can't be used; or if no mask for training
-            shows a class but the first, while some show void (0 and 255 drawn as black and white).
+        PreflightError: for the first file in the order of the dataset that can't be used; if all masks are void; or if
+            those for training seem to be black and white (0 and 255).
     """
     try:
         samples = dataset.load_data_list()
@@ -126,10 +127,14 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool)
                 raise PreflightError(f'{split}: {problem}')
     if seen == {dataset.ignore_index}:
         if step > 1:
-            return check_files(dataset, cfg, split, check_all=True)
+            return check_files(dataset, cfg, split, True, doubts)
         raise PreflightError(_only_void(dataset, split))
     if split == 'train' and classes > 1 and seen == {0, dataset.ignore_index}:
         raise PreflightError(_only_void_beside_zero(dataset, len(chosen), len(samples)))
+    if split == 'train' and len(seen - {dataset.ignore_index}) == 1 < classes:
+        if step > 1:
+            return check_files(dataset, cfg, split, True, doubts)
+        doubts.append(_only_one_class(dataset, *(seen - {dataset.ignore_index})))
     by_size: dict = {}
     for sample in chosen:
         by_size.setdefault(sizes.get(sample['img_path']), sample)
@@ -181,6 +186,15 @@ def _only_void(dataset: BaseSegDataset, split: str) -> str:
         f"{split}: all masks in '{dataset.data_prefix.get('seg_map_path')}' hold nothing but "
         f'{dataset.ignore_index} (void{cause}): there is nothing to learn or to score. Are these the right masks, and '
         f'is {dataset.ignore_index} void (ignore_index)?'
+    )
+
+
+def _only_one_class(dataset: BaseSegDataset, label: int) -> str:
+    names = dataset.metainfo['classes']
+    return (
+        f"train: all masks in '{dataset.data_prefix.get('seg_map_path')}' show class {label} ({names[label]}) only, of "
+        f'{len(names)} classes: there is nothing to tell it from. Are these the right masks, and their values '
+        f'class indices?'
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from mmengine.logging import MMLogger
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def no_trace() -> Generator[None]:
     What is built here is built once more by the run, which then says the same with the config's logger.
     """
     before, numpy_before, disabled = random.getstate(), np.random.get_state(), logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    _disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter('ignore')
@@ -25,4 +26,11 @@ def no_trace() -> Generator[None]:
     finally:
         random.setstate(before)
         np.random.set_state(numpy_before)
-        logging.disable(disabled)
+        _disable(disabled)
+
+
+def _disable(level: int) -> None:
+    logging.disable(level)
+    # MMEngine's loggers remember which levels they let through, and only this makes them forget.
+    logger = MMLogger.get_current_instance()
+    logger.setLevel(logger.level)

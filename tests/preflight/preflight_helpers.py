@@ -1,5 +1,6 @@
 """What the tests of preflight share."""
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import mmseg
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from PIL import Image
 
 from mmseg_deeplab.preflight import PreflightError, check
@@ -20,6 +22,20 @@ def problem(cfg: Config, mode: str = 'train', **options) -> str:
     with pytest.raises(PreflightError) as error:
         check(cfg, mode, **options)
     return str(error.value)
+
+
+def said(cfg: Config, mode: str = 'train') -> str:
+    """What preflight writes to the log about a config that can be run."""
+    records: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        check(cfg, mode)
+    finally:
+        logger.removeHandler(handler)
+    return '\n'.join(records)
 
 
 def names(data: Path, split: str = 'train') -> list[str]:

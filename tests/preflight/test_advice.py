@@ -1,6 +1,7 @@
 """What is said of a published setting that no longer holds."""
 
 import pytest
+from preflight_helpers import said
 
 from mmseg_deeplab.preflight.advice import advice
 
@@ -40,3 +41,12 @@ def test_a_crop_that_is_smaller_in_the_pipeline_only(cfg, crop):
     assert line.startswith('Crops are 65 x ') and 'RandomCrop' in line and 'padded to 97 x 97' in line
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset])
     assert list(advice(cfg)) == [line]
+
+
+def test_it_reaches_the_log(cfg):
+    """A logger that was asked in the silence of the checks would otherwise remember to be silent."""
+    cfg.auto_scale_lr = dict(base_batch_size=8, enable=False)
+    cfg.train_dataloader.batch_size = 2
+    text = said(cfg)
+    assert 'was chosen for batches of 8 images' in text
+    assert 'tensors with lr' not in text  # of a part that was tried

@@ -5,7 +5,7 @@ import copy
 import cv2
 import numpy as np
 import pytest
-from preflight_helpers import NUM_TRAIN, image_of, mask_of, names, problem, read_mask, write_mask
+from preflight_helpers import NUM_TRAIN, image_of, mask_of, names, problem, read_mask, said, write_mask
 
 from mmseg_deeplab.preflight import check
 
@@ -146,3 +146,18 @@ def test_batches_of_images_that_are_made_one_size_pass(cfg):
     assert 'val_dataloader.batch_size is 2' in problem(cfg)
     cfg.val_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(64, 64), keep_ratio=False))
     check(cfg, 'train')
+
+
+@pytest.mark.parametrize('label', [0, 3])
+def test_masks_of_one_class_are_told_of(cfg, data, label):
+    """All are looked for, not only the sample; void is no other class, and one mask of another class is enough."""
+    for index in range(NUM_TRAIN):
+        mask = np.full_like(read_mask(mask_of(data, index)), label)
+        mask[:4] = 255 if label else 0
+        write_mask(mask_of(data, index), mask)
+    told = f'show class {label} ('
+    assert told in (text := said(cfg)) and 'of 7 classes: there is nothing to tell it from' in text
+    mask = read_mask(mask_of(data, 1))  # not in the sample
+    mask[:9] = 5
+    write_mask(mask_of(data, 1), mask)
+    assert told not in said(cfg)
