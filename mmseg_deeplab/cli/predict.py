@@ -15,6 +15,7 @@ import torch
 from ..errors import UserError
 from ..inference import init_model, predict_to_folder
 from ..inference.folder import SUFFIXES, Shard, shard_of_environment
+from ..preflight.places import check_folder
 from ..progress import progress
 from .configure import load_config
 from .options import CfgOptions, add_crf_arguments, crf_of
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         device = f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
     crf = crf_of(args)
     shard = _shard(args.shard) if args.shard else shard_of_environment()
+    check_folder(args.out, 'out', '--out')
     with progress('loading the network'):
         model = init_model(
             load_config(args.config, args.cfg_options),

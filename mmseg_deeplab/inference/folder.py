@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ..checkpoints.save import atomic_write
+from ..datasets.masks import read_mask
 from ..errors import UserError
 from ..progress import progress
 from ..visualization.overlays import overlay
@@ -225,7 +225,7 @@ def _write_areas(path: Path, model: Segmentor, masks: dict[Path, Path]) -> None:
     for picture, mask in masks.items():
         if mask.exists():
             height, width = shape_of(Picture(str(mask), mask))
-            bands = label_bands(mask) if mask.suffix == '.tif' else [np.array(Image.open(mask))]
+            bands = label_bands(mask) if mask.suffix == '.tif' else [read_mask(mask)]
             shares = count_labels(bands, len(classes)) / (height * width)
             table.writerow([str(picture), height, width, *(f'{share:.6f}' for share in shares)])
     with atomic_write(path) as file:

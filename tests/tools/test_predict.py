@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from mmseg_deeplab.cli import predict
+from mmseg_deeplab.errors import UserError
 from mmseg_deeplab.inference import init_model, segment
 from mmseg_deeplab.inference.folder import shard_of_environment
 
@@ -159,3 +160,11 @@ def test_a_video_keeps_its_frames_and_rate(run, tmp_path):
 def test_wrong_options_are_named(run, pictures, options, message):
     with pytest.raises(ValueError, match=message):
         run(pictures, options=options)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_loaded(run, pictures, tmp_path, monkeypatch):
+    (tmp_path / 'out').write_text('mine')
+    monkeypatch.setattr(predict, 'init_model', None)
+    with pytest.raises(UserError, match=r"out \(--out\): '.*out' is to be a folder, but .* is a file"):
+        run(pictures)
+    assert (tmp_path / 'out').read_text() == 'mine'
