@@ -308,7 +308,7 @@ class DeepLab(EncoderDecoder):
     def pooled_features(self, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The backbone's features of normalised images (N, 3, H, W), and which of them (N, C, h, w) are pooled."""
         features = self.extract_feat(self._pad_to_grid(inputs))
-        return features, self.decode_head._transform_inputs(features)
+        return features, self.decode_head.selected(features)
 
     def _scale_features(self, inputs: Tensor) -> Iterator[Any]:
         """Features of each scale of the input; 321 pixels become 241 and 161, as in Caffe."""

@@ -76,6 +76,10 @@ class DeepLabHead(BaseDecodeHead):
         """The parts of `loss_decode`."""
         return list(self.loss_decode) if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
 
+    def selected(self, features: Sequence[Tensor]) -> Tensor:
+        """Of a backbone's feature maps the one that `in_index` names."""
+        return self._transform_inputs(features)
+
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Loss and accuracy of logits (N, C, h, w) against the labels of the samples."""
         _check_void(self.ignore_index, self.num_classes)

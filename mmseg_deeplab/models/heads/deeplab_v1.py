@@ -82,7 +82,7 @@ class DeepLabV1Head(DeepLabHead):
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / 8, W / 8)."""
-        x = self.pool5a(self._transform_inputs(inputs))
+        x = self.pool5a(self.selected(inputs))
         for fc in (self.fc6, self.fc7):
             x = self.dropout_fc(self.relu(fc(x)))
         return self.cls_seg(x)

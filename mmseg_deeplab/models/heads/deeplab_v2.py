@@ -81,7 +81,7 @@ class DeepLabV2Head(DeepLabHead):
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / 8, W / 8)."""
-        x = self._transform_inputs(inputs)
+        x = self.selected(inputs)
         scores = [classifier(branch(x)) for branch, classifier in zip(self.branches, self.classifiers, strict=True)]
         return sum(scores[1:], scores[0])
 

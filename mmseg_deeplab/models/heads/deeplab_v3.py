@@ -57,7 +57,7 @@ class DeepLabV3Head(DeepLabHead):
 
     def encode(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to (N, channels, H / output_stride, W / output_stride)."""
-        return self.extra(self.aspp(self._transform_inputs(inputs)))
+        return self.extra(self.aspp(self.selected(inputs)))
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / output_stride, W / output_stride)."""
@@ -76,4 +76,4 @@ class DeepLabV3CascadeHead(DeepLabHead):
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to logits (N, num_classes, H / output_stride, W / output_stride)."""
-        return self.cls_seg(self._transform_inputs(inputs))
+        return self.cls_seg(self.selected(inputs))
