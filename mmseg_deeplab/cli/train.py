@@ -39,4 +39,5 @@ def main() -> None:
     except SystemExit as left:  # by a signal; held on to, it would keep the runner
         status = left.code
     close_process_group()
-    sys.exit(status)
+    if status is not None:
+        sys.exit(status)

@@ -19,7 +19,8 @@ from mmseg_deeplab.datasets.demo import make_demo_dataset
 
 def scores(folder: Path) -> dict:
     """The metrics of the newest test or validation that was logged below a work dir."""
-    files = sorted(folder.glob('*/*.json')) + sorted(folder.glob('*/vis_data/scalars.json'))
+    files = [file for file in sorted(folder.glob('*/*.json')) if file.name != 'results.json']  # that is of a report
+    files += sorted(folder.glob('*/vis_data/scalars.json'))
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     return {name: value for name, value in [e for e in lines if 'mIoU' in e][-1].items() if 'time' not in name}
 
