@@ -133,16 +133,14 @@ void Context::freeze_lattice(const Lattice &from, Lattice &to) {
       }
   }
   // The points between: what a value can reach over the axes so far, and from where the axes left lead to a pixel.
-  const size_t stride = static_cast<size_t>(from.count) + 1;
-  uint8_t *reached = active_.reached.reserve(stride), *leads = active_.leads.reserve(stride);
+  uint8_t *reached = active_.reached.reserve(from.count), *leads = active_.leads.reserve(from.count);
   for (uint32_t p = 0; p < from.count; p++) {
     reached[p] = number[p] != kMissing;
     leads[p] = static_cast<uint8_t>(reached[p] << axes);
   }
-  reached[from.count] = leads[from.count] = 0;
   for (int axis = 0; axis < axes; axis++) {
-    k_.spread(from.next + axis * stride, from.count, axis, axis + 1, reached);
-    k_.spread(from.next + (axes - 1 - axis) * stride, from.count, axes - axis, axes - 1 - axis, leads);
+    k_.spread(from.chains[axis], from.count, axis, axis + 1, reached);
+    k_.spread(from.chains[axes - 1 - axis], from.count, axes - axis, axes - 1 - axis, leads);
   }
   for (uint32_t p = 0; p < from.count; p++)
     if (number[p] == kMissing && reached[p] & leads[p]) {
@@ -154,10 +152,19 @@ void Context::freeze_lattice(const Lattice &from, Lattice &to) {
   uint32_t *next = space_.next.reserve(count + 1);
   uint32_t *scratch = space_.scratch.reserve(static_cast<size_t>(kLongest + 1) * count);
   uint8_t *marks = space_.marks.reserve(count + 1);
-  next[count] = count;
+  const auto link = [&](uint32_t point, uint32_t after) {
+    if (number[point] != kMissing) next[number[point]] = std::min(number[after], count);
+  };
   for (int axis = 0; axis < axes; axis++, out += count) {
-    const uint32_t *all = from.next + static_cast<size_t>(axis) * (from.count + 1);
-    for (uint32_t p = 0; p < count; p++) next[p] = std::min(number[all[touched[p]]], count);
+    std::fill(next, next + count + 1, count);
+    const Chains &chains = from.chains[axis];
+    for (int length = 2; length <= kLongest; length++) {
+      const uint32_t *at = chains.points[length];
+      for (uint32_t chain = 0; chain < chains.chains[length]; chain++, at += length)
+        for (int k = 0; k + 1 < length; k++) link(at[k], at[k + 1]);
+    }
+    for (uint32_t k = 0; k + 1 < chains.chains[0]; k++)
+      if (!(chains.points[0][k] & kEnd)) link(chains.points[0][k], chains.points[0][k + 1] & ~kEnd);
     k_.chain(next, count, marks, scratch, out, &to.chains[axis]);
   }
 }

@@ -64,7 +64,8 @@ dcrf_filter *dcrf_filter_new(dcrf_context *context, const dcrf_axis *axes, int32
     auto built = std::make_unique<dcrf_filter>();
     built->pixels = pixels;
     built->normalization = normalization;
-    *status = context->build_filter(axes, dims, pixels, width, normalization, 1, false, true, built->filter);
+    *status = context->build_filter(axes, dims, pixels, width, normalization, 1, true, built->filter);
+    built->filter.values.release();
     return *status == DCRF_OK ? built.release() : nullptr;
   } catch (const std::bad_alloc &) {
     *status = DCRF_OUT_OF_MEMORY;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <utility>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -14,7 +15,8 @@ namespace dcrf {
 template <class T>
 class Buffer {
  public:
-  Buffer() = default;
+  // Not `dense`: much room of which little is used, so that large pages would fill memory.
+  explicit Buffer(bool dense = true) : dense_(dense) {}
   Buffer(const Buffer &) = delete;
   Buffer &operator=(const Buffer &) = delete;
   ~Buffer() { std::free(data_); }
@@ -27,17 +29,9 @@ class Buffer {
     }
     return data_;
   }
-  // The same, but the first `used` elements stay.
-  T *extend(size_t size, size_t used) {
-    if (size > size_) {
-      size_t grown;
-      T *data = allocate(size + size / 2, &grown);
-      for (size_t i = 0; i < used; i++) data[i] = data_[i];
-      std::free(data_);
-      data_ = data;
-      size_ = grown;
-    }
-    return data_;
+  void swap(Buffer &other) {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
   }
   void release() {
     std::free(data_);
@@ -49,16 +43,17 @@ class Buffer {
   int64_t bytes() const { return static_cast<int64_t>(size_ * sizeof(T)); }
 
  private:
-  static T *allocate(size_t size, size_t *got) {
+  T *allocate(size_t size, size_t *got) const {
     constexpr size_t kLarge = size_t{1} << 21;
     if (size > (SIZE_MAX >> 1) / sizeof(T)) throw std::bad_alloc();
     size_t bytes = size * sizeof(T);
-    const size_t alignment = bytes >= kLarge ? kLarge : 128;
+    const bool huge = dense_ && bytes >= kLarge;
+    const size_t alignment = huge ? kLarge : 128;
     bytes = (bytes + 127) / 128 * 128;
     void *data = nullptr;
     if (posix_memalign(&data, alignment, bytes)) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-    if (bytes >= kLarge) madvise(data, bytes / kLarge * kLarge, MADV_HUGEPAGE);
+    if (huge) madvise(data, bytes / kLarge * kLarge, MADV_HUGEPAGE);
 #endif
     *got = bytes / sizeof(T);
     return static_cast<T *>(data);
@@ -66,6 +61,7 @@ class Buffer {
 
   T *data_ = nullptr;
   size_t size_ = 0;
+  bool dense_;
 };
 
 }  // namespace dcrf

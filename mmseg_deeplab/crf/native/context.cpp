@@ -36,7 +36,8 @@ bool is_foldable(int normalization) { return normalization == DCRF_SYMMETRIC || 
 
 int Context::begin(const dcrf_problem &problem) {
   problem_ = problem;
-  started_ = is_active_ = overflow_ = freezing_ = false;
+  started_ = is_active_ = overflow_ = freezing_ = fused_ = false;
+  room_ = 0;
   done_ = 0;
   std::fill(seconds, seconds + 8, 0.0);
   std::fill(points, points + 8, 0);
@@ -55,13 +56,13 @@ int Context::begin(const dcrf_problem &problem) {
 
 // Positions lie on a grid, where nothing has to be scaled before or after it.
 int Context::build_filter(const dcrf_axis *axes, int dims, int64_t pixels, int64_t width, int normalization,
-                          float weight, bool keep_next, bool as_grid, Filter &filter) {
+                          float weight, bool as_grid, Filter &filter) {
   filter.grid = nullptr;
   if (as_grid && is_foldable(normalization) && dims == 2 && axes[0].kind == DCRF_X && axes[1].kind == DCRF_Y)
     filter.grid = cached_grid(k_, axes, pixels, width, normalization, weight);
   filter.is_grid = filter.grid != nullptr;
   if (filter.is_grid) return DCRF_OK;
-  return build(k_, axes, dims, pixels, width, normalization, weight, keep_next, space_, filter.lattice);
+  return build(k_, axes, dims, pixels, width, normalization, weight, space_, filter.values, filter.lattice);
 }
 
 int Context::build_filters() {
@@ -81,7 +82,7 @@ int Context::build_filters() {
     filter.compat_dims = kernel.compat_dims;
     const float weight = potts_ ? kernel.compat[0] : 1;
     const int status = build_filter(kernel.axes, kernel.dims, problem_.pixels, problem_.width, problem_.normalization,
-                                    weight, potts_ && problem_.mode == DCRF_FAST, !grid_there, filter);
+                                    weight, !grid_there, filter);
     if (status) return status;
     grid_there |= filter.is_grid;
     points[i] = filter.is_grid ? filter.grid->points_number : filter.lattice.count;
@@ -141,15 +142,27 @@ void Context::drop_by_sum(const float *largest, float threshold) {
 
 // --------------------------------------------------------------------------------------------------------- whole rows
 
+// A lattice's values are the largest part of all memory. A pass that reads one set of them and writes another is faster
+// than one that stops halfway and leaves the rows of all pixels behind: two sets are there where they take little more
+// than these rows, or where the rows have become so narrow that both fit.
 void Context::reserve_values() {
+  int64_t count = 0;
+  for (const auto &filter : filters_)
+    if (!filter->is_grid) count += filter->lattice.count;
+  // Not for a wide row that will be narrow after the first update, nor for the few updates before most pixels are left.
+  const bool both = count <= problem_.pixels + problem_.pixels / 4 && !(dropping_ && done_ == 0 && row_ > 8) &&
+                    problem_.mode != DCRF_FAST;
+  room_ = std::max({room_, both ? 2 * row_ : row_, problem_.mode == DCRF_FAST ? 8 : 16});
+  fused_ = true;
   for (size_t i = 0; i < filters_.size(); i++) {
     const Filter &filter = *filters()[i];
-    Buffer<float> *values = filters_[i]->values;
     if (filter.is_grid) {
-      values[0].reserve(values_of(*filter.grid) * row_);
-      values[1].reserve(scratch_of(*filter.grid) * row_);
+      filters_[i]->values.reserve(values_of(*filter.grid) * row_);
+      filters_[i]->window.reserve(scratch_of(*filter.grid) * row_);
     } else {
-      for (int k = 0; k < 2; k++) values[k].reserve(static_cast<size_t>(filter.lattice.count) * row_);
+      const size_t room = static_cast<size_t>(filters_[i]->lattice.count) * room_;
+      filters_[i]->values.reserve(room);
+      fused_ &= 2 * static_cast<size_t>(filter.lattice.count) * row_ <= room;
     }
   }
 }
@@ -157,17 +170,22 @@ void Context::reserve_values() {
 void Context::pack() {
   const int number = static_cast<int>(kept_.size());
   row_ = row_of(number);
-  float *rows = unary_.reserve(static_cast<size_t>(padded() * row_));
-  float *rest = others_.empty() ? nullptr : rest_.reserve(static_cast<size_t>(padded()));
-  k_.transpose(row_, problem_.probabilities, problem_.pixels, kept_.data(), number, others_.data(),
-               static_cast<int>(others_.size()), problem_.clip, rows, rest);
+  packed_ = false;
+  if (!others_.empty())
+    k_.transpose(row_, problem_.probabilities, problem_.pixels, kept_.data(), number, others_.data(),
+                 static_cast<int>(others_.size()), problem_.clip, nullptr,
+                 rest_.reserve(static_cast<size_t>(padded())));
   reserve_values();
 }
 
 Pass Context::pass_of(bool slice, bool splat, float *out) {
   Pass pass{};
   pass.pixels = is_active_ ? active_.pixels : problem_.pixels;
-  pass.unary = is_active_ ? active_.unary : unary_;
+  pass.unary = is_active_ ? active_.unary.data() : nullptr;
+  pass.scores = problem_.probabilities;
+  pass.clip = problem_.clip;
+  pass.packed = out || is_active_ ? nullptr : scratch_;
+  pass.is_packed = packed_;
   if (!others_.empty()) pass.rest = is_active_ ? active_.rest : rest_;
   pass.slice = slice;
   pass.splat = splat;
@@ -180,19 +198,32 @@ Pass Context::pass_of(bool slice, bool splat, float *out) {
 
 // The pass with the filters first .. last, and the blur of what it splats.
 void Context::run(Pass &pass, size_t first, size_t last) {
+  if (fused_ || !pass.slice || !pass.splat) return filter(pass, first, last);
+  pass.splat = false;
+  if (!pass.rows) pass.rows = rows_.reserve(static_cast<size_t>(std::max(padded(), pass.pixels) * row_));
+  filter(pass, first, last);
+  Pass second = pass_of(false, true, nullptr);
+  second.distribution = pass.rows;
+  filter(second, first, last);
+}
+
+void Context::filter(Pass &pass, size_t first, size_t last) {
   double t = now();
   GridView grid_view;
   for (size_t i = first; i < last; i++) {
     const Filter &filter = *filters()[i];
-    const Buffer<float> *values = filters_[i]->values;  // those of the active pixels' filters have room there, too
+    float *values = filters_[i]->values;  // those of the active pixels' filters have room there, too
     if (filter.is_grid) {
-      grid_view = view_of(*filter.grid, false, values[0], values[1]);
+      grid_view = view_of(*filter.grid, false, values, filters_[i]->window);
       pass.grid = &grid_view;
     } else {
-      pass.lattice[pass.lattices++] = view_of(filter.lattice, values[source_], values[1 - source_]);
+      const size_t second = fused_ ? static_cast<size_t>(filter.lattice.count) * row_ : 0;
+      pass.lattice[pass.lattices++] =
+          view_of(filter.lattice, values + source_ * second, values + (1 - source_) * second);
     }
   }
   k_.pass(row_, pass);
+  packed_ |= pass.packed && !pass.distribution && !pass.messages;
   if (!(pass.largest_sum < kLargestSum)) overflow_ = true;
   if (pass.out && pass.rest)
     k_.restore(problem_.probabilities, problem_.pixels, others_.data(), static_cast<int>(others_.size()), problem_.clip,
@@ -202,9 +233,10 @@ void Context::run(Pass &pass, size_t first, size_t last) {
   source_ = 1 - source_;
   for (size_t i = first; i < last; i++) {
     const Filter &filter = *filters()[i];
+    const size_t at = fused_ ? source_ * static_cast<size_t>(filter.lattice.count) * row_ : 0;
     if (!filter.is_grid)
       for (int axis = 0; axis < filter.lattice.axes; axis++)
-        k_.blur(row_, filters_[i]->values[source_], filter.lattice.count, filter.lattice.chains[axis]);
+        k_.blur(row_, filters_[i]->values + at, filter.lattice.count, filter.lattice.chains[axis]);
   }
   seconds[4] += now() - t;
 }
@@ -228,12 +260,12 @@ void Context::update_rows(bool more, bool write, float *out) {
     maxima_.assign(row_, 0.0f);
     pass.splat = false;
     pass.maxima = maxima_.data();
-    pass.rows = unary_;
+    pass.rows = rows_.reserve(block_size());
     run(pass);
     const double t = now();
     const std::vector<int> before = kept_;
     std::vector<const float *> columns;
-    for (size_t k = 0; k < before.size(); k++) columns.push_back(unary_ + k);
+    for (size_t k = 0; k < before.size(); k++) columns.push_back(rows_ + k);
     drop_by_sum(maxima_.data(), problem_.mode == DCRF_FAST ? kFast : kAdaptive);
     narrow(columns, row_, before);
     seconds[5] += now() - t;
@@ -245,6 +277,7 @@ void Context::update_rows(bool more, bool write, float *out) {
   } else if (done_ == kFreeze && more && freezing_) {
     pass.splat = false;
     pass.out = out;
+    pass.packed = scratch_ = nullptr;
     if (pass.rest) pass.rest_share = share_.reserve(static_cast<size_t>(padded()));
     pass.certain = 1 - kUncertain;
     pass.uncertain = active_.found_list.reserve(static_cast<size_t>(padded()));
@@ -263,12 +296,12 @@ void Context::update_rows(bool more, bool write, float *out) {
   }
 }
 
-// Goes on with the kept of the classes `before`, whose distribution lies in `columns`.
+// Goes on with the kept of the classes `before`, whose distribution lies in `columns`: those of `rows_` or of `state_`.
 void Context::narrow(const std::vector<const float *> &columns, int64_t stride, const std::vector<int> &before) {
   std::vector<const float *> kept;
   for (const int c : kept_) kept.push_back(columns[std::find(before.begin(), before.end(), c) - before.begin()]);
   const int row = row_of(kept_.size());
-  float *rows = rows_.reserve(static_cast<size_t>(padded() * row));
+  float *rows = rows_.reserve(static_cast<size_t>(padded() * row));  // never wider than what is there: stays in place
   k_.select(kept.data(), static_cast<int>(kept.size()), stride, padded(), row, rows);
   pack();
   Pass pass = pass_of(false, true, nullptr);
@@ -279,6 +312,8 @@ void Context::narrow(const std::vector<const float *> &columns, int64_t stride, 
 int Context::advance(int64_t updates, bool last, float *out) {
   if (!started_) {
     started_ = true;
+    packed_ = false;
+    scratch_ = last ? out : nullptr;
     if (blocked_) {
       start_blocks();
       if (updates == 0) write_blocks(out);
@@ -414,14 +449,15 @@ void Context::write_blocks(float *out) {
 
 int64_t Context::bytes() const {
   int64_t sum = space_.bytes();
-  for (const auto *buffer : {&unary_, &rows_, &rest_, &share_, &state_, &energy_, &message_, &values_, &window_}) sum += buffer->bytes();
+  for (const auto *buffer : {&rows_, &rest_, &share_, &state_, &energy_, &message_, &values_, &window_})
+    sum += buffer->bytes();
   for (const auto *buffer : {&active_.unary, &active_.rest, &active_.rows, &active_.share, &active_.found_rows})
     sum += buffer->bytes();
   sum += active_.list.bytes() + active_.found_list.bytes() + active_.number.bytes() + active_.touched.bytes() +
          active_.reached.bytes() + active_.leads.bytes() + (active_.grid ? active_.grid->bytes() : 0);
   for (const auto *filters : {&filters_, &active_.filters})
     for (const auto &filter : *filters)
-      sum += filter->lattice.bytes() + filter->values[0].bytes() + filter->values[1].bytes();
+      sum += filter->lattice.bytes() + filter->values.bytes() + filter->window.bytes();
   return sum;
 }
 

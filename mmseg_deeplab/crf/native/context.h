@@ -13,7 +13,8 @@ struct Filter {
   bool is_grid = false;
   std::shared_ptr<const Grid> grid;
   Lattice lattice;
-  Buffer<float> values[2];  // of a grid: the blurred values, and the window's scratch
+  Buffer<float> values;  // of the points; of a lattice, first what building it needs
+  Buffer<float> window;  // of a grid
   std::vector<float> compat;
   int compat_dims = 0;
 };
@@ -38,7 +39,7 @@ class Context {
   int64_t bytes() const;
 
   int build_filter(const dcrf_axis *axes, int dims, int64_t pixels, int64_t width, int normalization, float weight,
-                   bool keep_next, bool as_grid, Filter &filter);
+                   bool as_grid, Filter &filter);
   void apply(const Filter &filter, int64_t pixels, int normalization, bool transposed, int row, const float *rows,
              float *out);
 
@@ -62,6 +63,7 @@ class Context {
   Pass pass_of(bool slice, bool splat, float *out);
   void run(Pass &pass) { run(pass, 0, filters().size()); }
   void run(Pass &pass, size_t first, size_t last);
+  void filter(Pass &pass, size_t first, size_t last);
 
   // Blocks of classes one after the other: everything else
   void start_blocks();
@@ -90,12 +92,16 @@ class Context {
   bool blocked_ = false;
   bool started_ = false, dropping_ = false, overflow_ = false;
   int row_ = 0;
+  int room_ = 0;          // channels of a point that there is memory for
+  bool fused_ = false;    // there is room for the values that a pass reads and those that it writes
   int64_t done_ = 0;      // updates
   int source_ = 0;        // which of the values the next slice reads
   bool is_active_ = false, freezing_ = false;
   Active active_;
   Workspace space_;
-  Buffer<float> unary_, rows_, rest_, share_, state_, energy_, message_, values_, window_;
+  float *scratch_ = nullptr;  // the result's memory, until it is written: holds the kept classes' scores
+  bool packed_ = false;
+  Buffer<float> rows_, rest_, share_, state_, energy_, message_, values_, window_;
   std::vector<float> maxima_;
 };
 

@@ -187,13 +187,21 @@ void chain(const uint32_t *next, uint32_t count, uint8_t *marks, uint32_t *scrat
   }
 }
 
-void spread(const uint32_t *next, uint32_t count, int from, int to, uint8_t *marks) {
-  for (uint32_t p = 0; p < count; p++) {
-    const unsigned either = (marks[p] | marks[next[p]]) >> from & 1u;
-    marks[p] = static_cast<uint8_t>(marks[p] | either << to);
-    marks[next[p]] = static_cast<uint8_t>(marks[next[p]] | either << to);
+void spread(const dcrf::Chains &chains, uint32_t count, int from, int to, uint8_t *marks) {
+  for (uint32_t p = 0; p < count; p++) marks[p] = static_cast<uint8_t>(marks[p] | (marks[p] >> from & 1u) << to);
+  const auto both = [&](uint32_t a, uint32_t b) {
+    const unsigned either = (marks[a] | marks[b]) >> from & 1u;
+    marks[a] = static_cast<uint8_t>(marks[a] | either << to);
+    marks[b] = static_cast<uint8_t>(marks[b] | either << to);
+  };
+  for (int length = 2; length <= dcrf::kLongest; length++) {
+    const uint32_t *points = chains.points[length];
+    for (uint32_t chain = 0; chain < chains.chains[length]; chain++, points += length)
+      for (int k = 0; k + 1 < length; k++) both(points[k], points[k + 1]);
   }
-  marks[count] = 0;  // where there is no neighbour
+  const uint32_t *points = chains.points[0];
+  for (uint32_t k = 0; k + 1 < chains.chains[0]; k++)
+    if (!(points[k] & dcrf::kEnd)) both(points[k], points[k + 1] & ~dcrf::kEnd);
 }
 
 // ---------------------------------------------------------------------------------- one channel, for the row sums of K
@@ -301,11 +309,18 @@ ALWAYS_INLINE void add_to_point(const Row<R - K> &row, float weight, float *valu
 }
 
 template <int R, int AXES>
-ALWAYS_INLINE void slice_eight(const LatticeView &view, int64_t block, int half, Row<R> *x) {
+ALWAYS_INLINE void slice_eight(const LatticeView &view, int64_t pixels, int64_t block, int half, Row<R> *x) {
   const int axes = AXES ? AXES : view.axes;
   const uint32_t *points = view.points + block * axes * kBlock + half * 8;
   const float *weights = view.weights + block * axes * kBlock + half * 8;
+  // The rows of the next block are fetched meanwhile.
+  const int next = (block + 1) * kBlock < pixels ? axes * kBlock : 0;
   for (int i = 0; i < 8; i++) {
+    for (int vertex = 0; vertex < axes; vertex++) {
+      const uint32_t ahead = points[next + vertex * kBlock + i];
+      __builtin_prefetch(view.source + place<R, 0>(view.count, ahead));
+      if constexpr (R > 16) __builtin_prefetch(view.source + place<R, 16>(view.count, ahead));
+    }
     Row<R> sum = x[i];
     for (int vertex = 0; vertex < axes; vertex++)
       add_point<R>(sum, weights[vertex * kBlock + i], view.source, view.count, points[vertex * kBlock + i]);
@@ -433,6 +448,32 @@ ALWAYS_INLINE void splat_eight(const GridView &grid, float *rows, int64_t block,
   }
 }
 
+ALWAYS_INLINE f8 clipped(f8 p, float clip) {
+  p = p < f8{} + clip ? f8{} + clip : p;
+  return p > f8{} + 1.0f ? f8{} + 1.0f : p;
+}
+
+ALWAYS_INLINE f8 load_some(const float *from, int64_t left) {
+  if (left >= 8) return load<8>(from);
+  float values[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  for (int64_t i = 0; i < left; i++) values[i] = from[i];
+  return load<8>(values);
+}
+
+// Eight pixels of the clipped scores of `kept` classes: rows [8][R], zeros beyond `number`.
+template <int R>
+ALWAYS_INLINE void transpose_eight(const float *scores, int64_t pixels, int64_t pixel, const int *kept, int number,
+                                   float clip, float *rows) {
+  const int64_t left = pixels - pixel;
+  for (int c = 0; c < R; c += 8) {
+    f8 part[8];
+    for (int k = 0; k < 8; k++)
+      part[k] = c + k < number ? clipped(load_some(scores + kept[c + k] * pixels + pixel, left), clip) : f8{};
+    transpose(part);
+    for (int i = 0; i < 8; i++) store<8>(rows + i * R + c, part[i]);
+  }
+}
+
 // Eight pixels of out[classes[k]][pixel].
 template <int R>
 ALWAYS_INLINE void write_eight(const Row<R> *x, int64_t pixel, int64_t pixels, const int *classes, int kept, float *out) {
@@ -462,6 +503,8 @@ void fused(Pass &pass) {
   const int64_t blocks = (pass.pixels + kBlock - 1) / kBlock;
   Row<R> maxima = Row<R>::fill(0);
   f8 largest = f8{};
+  alignas(64) float there[R];  // which columns are classes
+  for (int k = 0; k < R; k++) there[k] = k < pass.kept;
   const GridView none{};
   Window<R> window(GRID && pass.splat ? *pass.grid : none);
   for (int64_t block = 0; block < blocks; block++) {
@@ -470,6 +513,23 @@ void fused(Pass &pass) {
       for (int k = 0; k < pass.lattices; k++) zero_new<R>(pass.lattice[k], block);
       if (GRID) grid_rows = window.rows(pass.grid->base[block], pass.grid->top[block]);
     }
+    alignas(64) float block_unary[kBlock * R];
+    const float *unary = pass.unary ? pass.unary + block * kBlock * R : block_unary;
+    const bool inside = pass.packed && (block + 1) * kBlock + 8 <= pass.pixels;  // a row's end lies in later pixels
+    float *packed = inside ? pass.packed + block * kBlock * pass.kept : nullptr;
+    const bool is_packed = packed && pass.is_packed;
+    if (!pass.unary && !is_packed && !pass.distribution && !pass.messages) {
+      // More streams than a processor fetches ahead by itself.
+      for (int k = 0; k < pass.kept; k++)
+        __builtin_prefetch(pass.scores + pass.classes[k] * pass.pixels + (block + 12) * kBlock);
+      for (int half = 0; half < kBlock / 8; half++)
+        transpose_eight<R>(pass.scores, pass.pixels, block * kBlock + half * 8, pass.classes, pass.kept, pass.clip,
+                           block_unary + half * 8 * R);
+      if (packed)
+        for (int i = 0; i < kBlock; i++) Row<R>::from(block_unary + i * R).to(packed + i * pass.kept);
+    }
+    const int stride = is_packed ? pass.kept : R;
+    if (is_packed) unary = packed;
     for (int half = 0; half < kBlock / 8; half++) {
       const int64_t pixel = block * kBlock + half * 8;
       Row<R> x[8];
@@ -482,8 +542,8 @@ void fused(Pass &pass) {
         for (int i = 0; i < 8; i++) x[i] = Row<R>::fill(0);
         if (pass.slice) {
           if (GRID) slice_eight<R>(*pass.grid, block, half, x);
-          if (AXES || pass.lattices > 0) slice_eight<R, AXES>(pass.lattice[0], block, half, x);
-          if (!AXES && pass.lattices > 1) slice_eight<R, AXES>(pass.lattice[1], block, half, x);
+          if (AXES || pass.lattices > 0) slice_eight<R, AXES>(pass.lattice[0], pass.pixels, block, half, x);
+          if (!AXES && pass.lattices > 1) slice_eight<R, AXES>(pass.lattice[1], pass.pixels, block, half, x);
           if (pass.messages) {
             for (int i = 0; i < 8; i++) {
               if (pass.scale) x[i].multiply(pass.scale[pixel + i]);
@@ -493,10 +553,14 @@ void fused(Pass &pass) {
           }
           for (int i = 0; i < 8; i++) {
             x[i].exponentiate_positive();
-            x[i].multiply(pass.unary + (pixel + i) * R);
+            x[i].multiply(unary + (half * 8 + i) * stride);
+            if (is_packed) x[i].multiply(there);
           }
         } else {
-          for (int i = 0; i < 8; i++) x[i] = Row<R>::from(pass.unary + (pixel + i) * R);
+          for (int i = 0; i < 8; i++) {
+            x[i] = Row<R>::from(unary + (half * 8 + i) * stride);
+            if (is_packed) x[i].multiply(there);
+          }
         }
         for (int i = 0; i < 8; i++) folded[i] = fold<Sum>(x[i]);
         f8 sum = reduce<Sum>(folded);
@@ -613,31 +677,13 @@ void scan(const float *scores, int64_t count, float *low, float *high, int64_t *
   *finite = fine;
 }
 
-ALWAYS_INLINE f8 clipped(f8 p, float clip) {
-  p = p < f8{} + clip ? f8{} + clip : p;
-  return p > f8{} + 1.0f ? f8{} + 1.0f : p;
-}
-
-ALWAYS_INLINE f8 load_some(const float *from, int64_t left) {
-  if (left >= 8) return load<8>(from);
-  float values[8] = {1, 1, 1, 1, 1, 1, 1, 1};
-  for (int64_t i = 0; i < left; i++) values[i] = from[i];
-  return load<8>(values);
-}
-
 template <int R>
 void transpose_rows(const float *scores, int64_t pixels, const int *kept, int number, const int *others, int other_number,
                     float clip, float *rows, float *rest) {
   const int64_t padded = (pixels + kBlock - 1) / kBlock * kBlock;
   for (int64_t pixel = 0; pixel < padded; pixel += 8) {
     const int64_t left = pixels - pixel;
-    for (int c = 0; c < R; c += 8) {
-      f8 part[8];
-      for (int k = 0; k < 8; k++)
-        part[k] = c + k < number ? clipped(load_some(scores + kept[c + k] * pixels + pixel, left), clip) : f8{};
-      transpose(part);
-      for (int i = 0; i < 8; i++) store<8>(rows + (pixel + i) * R + c, part[i]);
-    }
+    if (rows) transpose_eight<R>(scores, pixels, pixel, kept, number, clip, rows + pixel * R);
     if (rest) {
       f8 sum = f8{};
       for (int k = 0; k < other_number; k++)

@@ -68,7 +68,11 @@ struct GridView {
 
 struct Pass {
   int64_t pixels;
-  const float *unary;      // [pixels padded][R], probabilities
+  const float *unary;      // [pixels padded][R], probabilities; null: those of `classes` in `scores`, clipped
+  const float *scores;     // [classes][pixels]
+  float clip;
+  float *packed;           // [pixels][kept]: where they are kept from one pass to the next, or null
+  bool is_packed;          // they are there; the last block's never are
   const float *rest;       // [pixels padded], that of the pseudo-class, or null
   const GridView *grid;    // or null
   int lattices;
@@ -105,8 +109,8 @@ struct Kernels {
   // `next` has count + 1 entries and names `count` where there is no neighbour; `marks` has count bytes, `scratch`
   // (kLongest + 1) * count entries.
   void (*chain)(const uint32_t *next, uint32_t count, uint8_t *marks, uint32_t *scratch, uint32_t *out, Chains *chains);
-  // Bit `to` of a point's marks <- bit `from` of it and its neighbours along the axis of `next`.
-  void (*spread)(const uint32_t *next, uint32_t count, int from, int to, uint8_t *marks);
+  // Bit `to` of a point's marks <- bit `from` of it and its neighbours along the axis of `chains`.
+  void (*spread)(const Chains &chains, uint32_t count, int from, int to, uint8_t *marks);
   void (*splat_one)(const uint32_t *points, const float *weights, int axes, int64_t blocks, float *target);
   // out[pixel] = sum of weights * source
   void (*slice_one)(const uint32_t *points, const float *weights, int axes, int64_t blocks, const float *source,
@@ -117,7 +121,8 @@ struct Kernels {
   bool (*pass)(int row, Pass &pass);
   // [classes][pixels] scores -> statistics
   void (*scan)(const float *scores, int64_t count, float *low, float *high, int64_t *between, bool *finite);
-  // rows [pixels padded][R] of the clipped scores of `kept` classes; rest: the sum of the clipped others, or null
+  // rows [pixels padded][R] of the clipped scores of `kept` classes, or null; rest: the sum of the clipped others,
+  // or null
   void (*transpose)(int row, const float *scores, int64_t pixels, const int *kept, int number,
                     const int *others, int other_number, float clip, float *rows, float *rest);
   // largest over the pixels of the sums of the clipped scores of the first k + 1 of `order`

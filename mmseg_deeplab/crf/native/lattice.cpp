@@ -153,7 +153,8 @@ void grid_sums(const Grid &grid, double alpha, std::vector<float> &sums) {
 
 class Builder {
  public:
-  Builder(const Kernels &kernels, Workspace &space, Lattice &lattice) : k_(kernels), space_(space), lattice_(lattice) {}
+  Builder(const Kernels &kernels, Workspace &space, Buffer<float> &memory, Lattice &lattice)
+      : k_(kernels), space_(space), memory_(memory), lattice_(lattice) {}
 
   int points(const dcrf_axis *axes, int dims, int64_t width) {
     double low[kMaxAxes], high[kMaxAxes];
@@ -166,7 +167,7 @@ class Builder {
     packed_ = bits < 40 && most < (1 << 24);
     table_.bits = 12;
     while ((1ll << table_.bits) < lattice_.pixels) table_.bits++;
-    clear_table();
+    make_table(0);
 
     const int64_t padded = (lattice_.pixels + kBatch - 1) / kBatch * kBatch;
     uint32_t *points = lattice_.points.reserve(static_cast<size_t>(padded * axes_number));
@@ -184,11 +185,9 @@ class Builder {
       // the points around it exist then and pass values on.
       const int touched = std::min(kBatch, (number + 3) / 4 * 4);
       const uint64_t room = count + static_cast<uint64_t>(kBatch) * axes_number;
-      uint64_t *keys = space_.keys.extend(room, count);
       if (2 * room > 1ull << table_.bits) {
         while (2 * room > 1ull << table_.bits) table_.bits++;
-        clear_table();
-        refill(keys, count);
+        make_table(count);
       }
       uint32_t *block_points = points + start * axes_number;
       float *block_weights = weights + start * axes_number;
@@ -196,7 +195,7 @@ class Builder {
         for (int vertex = 0; vertex < axes_number; vertex++)
           std::memcpy(block_weights + (block * axes_number + vertex) * kBlock,
                       batch_weights + vertex * kBatch + block * kBlock, sizeof(float) * kBlock);
-      count = k_.insert(numbers, axes_number, touched, table_, keys, count, block_points, first_new);
+      count = k_.insert(numbers, axes_number, touched, table_, keys_, count, block_points, first_new);
       first_new += kBatch / kBlock;
       for (int i = number; i < kBatch; i++)
         for (int vertex = 0; vertex < axes_number; vertex++) {
@@ -210,16 +209,16 @@ class Builder {
     return DCRF_OK;
   }
 
-  void neighbours(bool keep) {
+  void neighbours() {
     const int axes = lattice_.axes;
     const size_t count = lattice_.count;
     uint32_t *out = lattice_.chain_points.reserve(axes * count);
-    uint32_t *next = (keep ? lattice_.next : space_.next).reserve((keep ? axes : 1) * (count + 1));
+    uint32_t *next = space_.next.reserve(count + 1);
     uint32_t *scratch = space_.scratch.reserve((kLongest + 1) * count);
     uint8_t *marks = space_.marks.reserve(count + 1);
-    for (int axis = 0; axis < axes; axis++, out += count, next += keep ? count + 1 : 0) {
+    for (int axis = 0; axis < axes; axis++, out += count) {
       next[count] = lattice_.count;
-      k_.neighbours(space_.keys, lattice_.count, numbering_, axis, table_, next);
+      k_.neighbours(keys_, lattice_.count, numbering_, axis, table_, next);
       k_.chain(next, lattice_.count, marks, scratch, out, &lattice_.chains[axis]);
     }
   }
@@ -252,15 +251,19 @@ class Builder {
   }
 
  private:
-  void clear_table() {
+  // A table at most half full, and room for as many keys; the `count` points there are find their old numbers again, as
+  // they come in order.
+  void make_table(uint32_t count) {
     const size_t size = size_t{1} << table_.bits;
-    table_.entries = space_.entries.reserve(size);
+    constexpr size_t kFloats = sizeof(uint64_t) / sizeof(float);
+    Buffer<float> before;
+    if (count) before.swap(memory_);  // the keys
+    table_.entries = reinterpret_cast<uint64_t *>(memory_.reserve(kFloats * (size + size / 2)));
+    uint64_t *keys = table_.entries + size;
+    std::copy(keys_, keys_ + count, keys);
+    keys_ = keys;
     std::memset(table_.entries, 0xff, sizeof(uint64_t) * size);
     table_.points = packed_ ? nullptr : space_.entry_points.reserve(size);
-  }
-
-  // The points there are find their old numbers again, as they come in order.
-  void refill(uint64_t *keys, uint32_t count) {
     uint64_t numbers[kBatch] = {};
     uint32_t points[kBatch], first_new[kBatch / kBlock];
     for (uint32_t start = 0; start < count; start += kBatch) {
@@ -277,23 +280,25 @@ class Builder {
 
   const Kernels &k_;
   Workspace &space_;
+  Buffer<float> &memory_;
   Lattice &lattice_;
   Numbering numbering_;
   Table table_;
+  uint64_t *keys_ = nullptr;  // [count], in the order of the points
   bool packed_ = true;
 };
 
 }  // namespace
 
 int build(const Kernels &kernels, const dcrf_axis *axes, int dims, int64_t pixels, int64_t width, int normalization,
-          float weight, bool keep_next, Workspace &space, Lattice &lattice) {
+          float weight, Workspace &space, Buffer<float> &memory, Lattice &lattice) {
   lattice.axes = dims + 1;
   lattice.pixels = pixels;
   lattice.blocks = (pixels + kBlock - 1) / kBlock;
-  Builder builder(kernels, space, lattice);
+  Builder builder(kernels, space, memory, lattice);
   const int status = builder.points(axes, dims, width);
   if (status != DCRF_OK) return status;
-  builder.neighbours(keep_next);
+  builder.neighbours();
   builder.normalize(normalization, weight);
   return DCRF_OK;
 }

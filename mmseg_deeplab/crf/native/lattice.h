@@ -14,13 +14,12 @@ struct Lattice {
   int64_t pixels = 0, blocks = 0;
   uint32_t count = 0;  // of points
   Buffer<uint32_t> points, first_new, chain_points;
-  Buffer<uint32_t> next;  // [axes][count + 1], where asked for
   Buffer<float> weights;
   Buffer<float> scale;  // per pixel, of the normalisations 'before' and 'after'
   Chains chains[kMaxAxes];
 
   int64_t bytes() const {
-    return points.bytes() + first_new.bytes() + chain_points.bytes() + next.bytes() + weights.bytes() + scale.bytes();
+    return points.bytes() + first_new.bytes() + chain_points.bytes() + weights.bytes() + scale.bytes();
   }
 };
 
@@ -51,20 +50,19 @@ inline size_t scratch_of(const Grid &grid) { return static_cast<size_t>(grid.pit
 
 // What building needs and leaves behind for the next lattice.
 struct Workspace {
-  Buffer<uint64_t> entries, keys;
-  Buffer<uint32_t> entry_points, next, scratch;
+  Buffer<uint32_t> entry_points, next, scratch{false};
   Buffer<uint8_t> marks;
   Buffer<float> channel, sums;
 
   int64_t bytes() const {
-    return entries.bytes() + keys.bytes() + entry_points.bytes() + channel.bytes() + sums.bytes() +
-           next.bytes() + scratch.bytes() + marks.bytes();
+    return entry_points.bytes() + channel.bytes() + sums.bytes() + next.bytes() + scratch.bytes() + marks.bytes();
   }
 };
 
 // `weight` is folded into the weights, in equal parts before and after the filter; so are 'symmetric' and alpha.
+// `memory` holds the hash table meanwhile.
 int build(const Kernels &kernels, const dcrf_axis *axes, int dims, int64_t pixels, int64_t width, int normalization,
-          float weight, bool keep_next, Workspace &space, Lattice &lattice);
+          float weight, Workspace &space, Buffer<float> &memory, Lattice &lattice);
 
 // The same for positions, where their lattice is dense and small enough for 16-bit places; else false.
 bool build_grid(const Kernels &kernels, const dcrf_axis *axes, int64_t pixels, int64_t width, int normalization,
