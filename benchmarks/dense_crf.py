@@ -56,7 +56,7 @@ def with_more_classes(case: Case, classes: int, seed: int) -> Case:
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.normal(0, 1.6, (1, classes - len(case.probabilities), 6, 6))).float()
     others = torch.nn.functional.interpolate(coarse, (height, width), mode='bicubic')[0].numpy()
-    others -= np.linspace(3, 14, len(others))[:, None, None]
+    others -= np.linspace(6, 17, len(others))[:, None, None]
     logits = np.concatenate([np.log(case.probabilities.clip(1e-9)), others])
     return case._replace(probabilities=torch.from_numpy(logits).softmax(0).numpy())
 
@@ -183,7 +183,7 @@ print((peak() - before) / 1024)
 """
 
 
-def memory(case: Case, parameters: dict, folder: Path) -> None:
+def memory(name: str, case: Case, parameters: dict, folder: Path) -> None:
     np.savez(folder / 'case.npz', image=case.image, p=case.probabilities)
     grown = {}
     for method in ('pydensecrf', *MODES):
@@ -194,7 +194,7 @@ def memory(case: Case, parameters: dict, folder: Path) -> None:
             print(f'\nmemory was not measured: {run.stderr.strip().splitlines()[-1]}')
             return
         grown[method] = float(run.stdout)
-    print(f'\nmemory of a call, MiB: pydensecrf {grown["pydensecrf"]:.0f}')
+    print(f'\nmemory of a call, {name} lattice, MiB: pydensecrf {grown["pydensecrf"]:.0f}')
     print(
         '   '.join(f'{mode} {grown[mode]:.0f} ({grown[mode] / grown["pydensecrf"]:.2f})' for mode in MODES), flush=True
     )
@@ -300,7 +300,9 @@ def main() -> None:
     folder = args.plots or Path('work_dirs', 'crf_benchmark')
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == 'linux':
-        memory(cases[0], parameters, folder)
+        by_points = sorted(cases, key=lambda case: phases(case, parameters, 'fast')['points'])
+        memory('largest', by_points[-1], parameters, folder)
+        memory('median', by_points[len(cases) // 2], parameters, folder)
     if args.plots:
         plots(parameters, folder)
 

@@ -302,7 +302,8 @@ void Context::narrow(const std::vector<const float *> &columns, int64_t stride, 
   for (const int c : kept_) kept.push_back(columns[std::find(before.begin(), before.end(), c) - before.begin()]);
   const int row = row_of(kept_.size());
   float *rows = rows_.reserve(static_cast<size_t>(padded() * row));  // never wider than what is there: stays in place
-  k_.select(kept.data(), static_cast<int>(kept.size()), stride, padded(), row, rows);
+  if (kept_ != before)
+    k_.select(kept.data(), static_cast<int>(kept.size()), stride, padded(), row, rows);
   pack();
   Pass pass = pass_of(false, true, nullptr);
   pass.distribution = rows;
