@@ -70,6 +70,9 @@ class DeepLabRunner(Runner):
     _stop: StopRequest | None = None
     _evaluates = False
 
+    optional_hooks = ('strict_load', 'exact_resume', 'batch_norm', 'batch_loss', 'finite', 'fast_inference')
+    """Names of default_hooks, beside MMEngine's, that None leaves out."""
+
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the processes; on the CPU the process group is opened here, since MMEngine would ask for a GPU."""
         if self.launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
@@ -106,8 +109,9 @@ class DeepLabRunner(Runner):
 
         Any of the default hooks is left out by None, which MMEngine takes for its own ones only.
         """
-        own = ('strict_load', 'exact_resume', 'batch_norm', 'batch_loss', 'finite', 'fast_inference')
-        default_hooks = {k: v for k, v in (default_hooks or {}).items() if v is not None or k not in own}
+        default_hooks = {
+            k: v for k, v in (default_hooks or {}).items() if v is not None or k not in self.optional_hooks
+        }
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'The draw is False')
             super().register_hooks(default_hooks, custom_hooks)

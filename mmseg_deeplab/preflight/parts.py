@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper, ReduceOnPlateauParamScheduler, build_op
 from mmengine.runner import LogProcessor, Runner, get_priority
 from mmengine.visualization import Visualizer
 from mmseg.datasets import BaseSegDataset
-from mmseg.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, METRICS, MODELS, PARAM_SCHEDULERS, VISUALIZERS
+from mmseg.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, METRICS, MODELS, PARAM_SCHEDULERS, RUNNERS, VISUALIZERS
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -23,11 +23,8 @@ from .building import build_part, check_group, explained
 from .errors import PreflightError
 from .kinds import classes_of, name_of
 
-# Default hooks that None leaves out.
-LEFT_OUT = (
-    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
-    *('strict_load', 'exact_resume', 'fast_inference'),
-)
+# MMEngine's default hooks, which None leaves out; a runner may have further ones.
+LEFT_OUT = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
 class _StandIn(Dataset):
@@ -159,10 +156,13 @@ def check_hooks(cfg: Config, model: nn.Module) -> dict[str, Hook]:
 
 
 def _hooks(cfg: Config) -> Iterator[tuple[str, Mapping]]:
+    kind = cfg.get('runner_type', 'Runner')
+    runner = RUNNERS.get(kind) if isinstance(kind, str) else kind
+    optional = (*LEFT_OUT, *getattr(runner, 'optional_hooks', ()))
     for name, hook in (cfg.get('default_hooks') or {}).items():
-        if hook is None and name not in LEFT_OUT:
+        if hook is None and name not in optional:
             raise PreflightError(
-                f'default_hooks.{name} is None, which leaves out {", ".join(LEFT_OUT)} only: delete it'
+                f'default_hooks.{name} is None, which leaves out {", ".join(optional)} only: delete it'
             )
         if hook is not None:
             yield f'default_hooks.{name}', check_group(hook, f'default_hooks.{name}')

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.visualization import Visualizer
 from preflight_helpers import names, problem, read_mask, write_mask
 
+from mmseg_deeplab.engine import DeepLabRunner
 from mmseg_deeplab.preflight import check
 
 
@@ -119,6 +120,13 @@ def test_what_would_end_in_a_traceback_or_a_ruined_run(cfg, options, told):
     else:
         cfg.merge_from_dict(options)
     assert told in problem(cfg)
+
+
+@pytest.mark.parametrize('name', DeepLabRunner.optional_hooks)
+def test_hooks_that_the_runner_can_do_without(cfg, name):
+    """docs/configs.md says so of each; the runner and preflight ask one list."""
+    cfg.default_hooks[name] = None
+    check(cfg, 'train')
 
 
 def test_a_score_of_another_metric(cfg):
