@@ -378,7 +378,7 @@ def _from_labels(labels, num_classes: int, certainty: float, unsure: int | None)
 @lru_cache(maxsize=1)  # once is enough
 def _say_torch() -> None:
     warnings.warn(
-        "the dense CRF's native kernel was not built, so the torch backend is used, which is about 5 times slower: "
+        "the dense CRF's native kernel was not built, so the slower torch backend is used: "
         'install a C++ compiler and install mmseg_deeplab again',
         stacklevel=4,
     )
