@@ -428,13 +428,26 @@ class Window {
 };
 
 template <int R>
-ALWAYS_INLINE void slice_eight(const GridView &grid, int64_t block, int half, Row<R> *x) {
+ALWAYS_INLINE void slice_eight(const GridView &grid, int64_t pixels, int64_t block, int half, Row<R> *x) {
   const uint16_t *points = grid.points + block * 3 * kBlock + half * 8;
   const float *weights = grid.weights + block * 3 * kBlock + half * 8;
-  const float *values = grid.values + static_cast<size_t>(grid.base[block]) * grid.pitch * R;
-  for (int i = 0; i < 8; i++)
+  const size_t row = static_cast<size_t>(grid.pitch) * R;
+  const float *values = grid.values + grid.base[block] * row;
+  // The rows of the next block are fetched meanwhile; neighbouring pixels share them.
+  const int next = (block + 1) * kBlock < pixels;
+  const float *later = grid.values + grid.base[block + next] * row;
+  const uint16_t *points_later = points + next * 3 * kBlock;
+  for (int i = 0; i < 8; i++) {
+    for (int vertex = 0; vertex < 3 && i % 2 == 0; vertex++) {
+      const float *ahead = later + static_cast<size_t>(points_later[vertex * kBlock + i]) * R;
+      __builtin_prefetch(ahead);
+      if constexpr (R > 16) __builtin_prefetch(ahead + 16);
+    }
+    Row<R> sum = x[i];
     for (int vertex = 0; vertex < 3; vertex++)
-      x[i].add(weights[vertex * kBlock + i], values + static_cast<size_t>(points[vertex * kBlock + i]) * R);
+      sum.add(weights[vertex * kBlock + i], values + static_cast<size_t>(points[vertex * kBlock + i]) * R);
+    x[i] = sum;
+  }
 }
 
 template <int R>
@@ -541,7 +554,7 @@ void fused(Pass &pass) {
       } else {
         for (int i = 0; i < 8; i++) x[i] = Row<R>::fill(0);
         if (pass.slice) {
-          if (GRID) slice_eight<R>(*pass.grid, block, half, x);
+          if (GRID) slice_eight<R>(*pass.grid, pass.pixels, block, half, x);
           if (AXES || pass.lattices > 0) slice_eight<R, AXES>(pass.lattice[0], pass.pixels, block, half, x);
           if (!AXES && pass.lattices > 1) slice_eight<R, AXES>(pass.lattice[1], pass.pixels, block, half, x);
           if (pass.messages) {
