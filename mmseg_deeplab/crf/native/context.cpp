@@ -146,12 +146,8 @@ void Context::drop_by_sum(const float *largest, float threshold) {
 // than one that stops halfway and leaves the rows of all pixels behind: two sets are there where they take little more
 // than these rows, or where the rows have become so narrow that both fit.
 void Context::reserve_values() {
-  int64_t count = 0;
-  for (const auto &filter : filters_)
-    if (!filter->is_grid) count += filter->lattice.count;
   // Not for a wide row that will be narrow after the first update, nor for the few updates before most pixels are left.
-  const bool both = count <= problem_.pixels + problem_.pixels / 4 && !(dropping_ && done_ == 0 && row_ > 8) &&
-                    problem_.mode != DCRF_FAST;
+  const bool both = is_small() && !(dropping_ && done_ == 0 && row_ > 8) && problem_.mode != DCRF_FAST;
   room_ = std::max({room_, both ? 2 * row_ : row_, problem_.mode == DCRF_FAST ? 8 : 16});
   fused_ = true;
   for (size_t i = 0; i < filters_.size(); i++) {
@@ -165,6 +161,31 @@ void Context::reserve_values() {
       fused_ &= 2 * static_cast<size_t>(filter.lattice.count) * row_ <= room;
     }
   }
+}
+
+bool Context::is_small() const {
+  int64_t count = 0;
+  for (const auto &filter : filters_)
+    if (!filter->is_grid) count += filter->lattice.count;
+  return count <= problem_.pixels + problem_.pixels / 4;
+}
+
+// Room for both sets after all, where the fast mode has found that too few pixels are certain to leave any as they are.
+// The messages that wait for the next slice stay.
+void Context::fuse() {
+  if (fused_ || !is_small()) return;
+  room_ = std::max(room_, 2 * row_);
+  for (auto &filter : filters_) {
+    if (filter->is_grid) continue;
+    const size_t count = static_cast<size_t>(filter->lattice.count);
+    if (filter->values.bytes() < static_cast<int64_t>(sizeof(float) * count * room_)) {
+      Buffer<float> before;
+      before.swap(filter->values);
+      std::memcpy(filter->values.reserve(count * room_), before, sizeof(float) * count * row_);
+    }
+  }
+  fused_ = true;
+  source_ = 0;
 }
 
 void Context::pack() {
@@ -274,6 +295,7 @@ void Context::update_rows(bool more, bool write, float *out) {
     pass.certain = 1 - kUncertain;
     run(pass);
     freezing_ = static_cast<double>(pass.found) < kMostActive * static_cast<double>(problem_.pixels);
+    if (!freezing_) fuse();
   } else if (done_ == kFreeze && more && freezing_) {
     pass.splat = false;
     pass.out = out;
@@ -287,6 +309,7 @@ void Context::update_rows(bool more, bool write, float *out) {
     const double t = now();
     if (!freeze()) {  // nothing was splatted yet, so the same messages are there
       freezing_ = false;
+      fuse();
       pass = pass_of(true, true, write ? out : nullptr);
       run(pass);
     }

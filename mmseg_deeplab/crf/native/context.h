@@ -59,6 +59,8 @@ class Context {
   void update_rows(bool splat, bool write, float *out);
   void pack();
   void reserve_values();
+  bool is_small() const;
+  void fuse();
   void narrow(const std::vector<const float *> &columns, int64_t stride, const std::vector<int> &before);
   Pass pass_of(bool slice, bool splat, float *out);
   void run(Pass &pass) { run(pass, 0, filters().size()); }
