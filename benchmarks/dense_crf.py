@@ -66,6 +66,48 @@ def flattened(case: Case) -> Case:
     return case._replace(probabilities=(torch.from_numpy(case.probabilities.clip(1e-9)).log() / 3).softmax(0).numpy())
 
 
+def hard_inputs(case: Case) -> dict[str, Case]:
+    """What a mode could lose time on: where little can be left out, or nothing, or the pictures are tiny."""
+    rng = np.random.default_rng(0)
+    classes, (height, width) = len(case.probabilities), case.truth.shape
+    noise = rng.integers(0, 256, case.image.shape, dtype=np.uint8)
+    rough = torch.from_numpy(rng.normal(0, 2, case.probabilities.shape)).float().softmax(0).numpy()
+    one = np.full_like(case.probabilities, 1e-3 / (classes - 1))
+    one[0] = 1 - 1e-3
+    top, left = height // 2, width // 2
+    tiny = [np.ascontiguousarray(each[..., top : top + 24, left : left + 32]) for each in case[1:]]
+    return {
+        'as it is': case,
+        'logits / 3': flattened(case),
+        'uniform scores': case._replace(probabilities=np.full_like(case.probabilities, 1 / classes)),
+        'one class': case._replace(probabilities=one),
+        'noise': case._replace(image=noise, probabilities=rough),
+        'noise in the picture': case._replace(image=noise),
+        '150 classes': with_more_classes(case, max(150, classes + 1), 0),
+        '24 x 32 pixels': Case(np.ascontiguousarray(case.image[top : top + 24, left : left + 32]), *tiny),
+    }
+
+
+def beside_all(parameters: dict, case: Case, rounds: int) -> None:
+    """No mode is to be slower than 'all' by more than a tenth: CPU time as a share of that of 'all', alternating."""
+    modes = {mode: DenseCRF(**parameters, mode=mode) for mode in MODES}
+    print("\nmodes beside 'all', shares of its time")
+    for name, each in hard_inputs(case).items():
+        best = dict.fromkeys(MODES, np.inf)
+        calls = max(1, 20_000 // each.truth.size)
+        for _ in range(max(3, rounds) + 1):  # the first warms up, and may well be the slowest
+            for mode, crf in modes.items():
+                start = time.thread_time()
+                for _ in range(calls):
+                    crf(each.image, each.probabilities)
+                best[mode] = min(best[mode], (time.thread_time() - start) / calls)
+        print(
+            f'{name:24} all {1000 * best["all"]:7.1f} ms   '
+            + '   '.join(f'{mode} {best[mode] / best["all"]:.2f}' for mode in MODES[1:]),
+            flush=True,
+        )
+
+
 def pydensecrf(parameters: dict) -> Method:
     """pydensecrf as its own documentation calls it."""
     from pydensecrf import densecrf
@@ -291,6 +333,7 @@ def main() -> None:
     show('one thread', compare(reference, methods, cases, args.rounds), truths)
     native_only = {mode: methods[mode] for mode in MODES}
     show('nothing to leave out', compare(reference, native_only, [*map(flattened, cases)], args.rounds), truths)
+    beside_all(parameters, cases[0], args.rounds)
     at_once(parameters, cases, args.workers, args.rounds)
     if args.classes:
         many = [with_more_classes(case, args.classes, seed) for seed, case in enumerate(cases[:2])]
