@@ -19,7 +19,14 @@ def test_benchmark_runs(tmp_path):
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    for text in 'one thread', 'nothing to leave out', 'uniform scores', '2 images at once', '40 classes', 'memory of a call':
+    for text in (
+        'one thread',
+        'nothing to leave out',
+        'uniform scores',
+        '2 images at once',
+        '40 classes',
+        'memory of a call',
+    ):
         assert text in run.stdout
     rows = [line.split() for line in run.stdout.splitlines() if line.startswith(('all', 'adaptive', 'fast'))]
     assert {row[0] for row in rows} == {'all', 'adaptive', 'fast'}
