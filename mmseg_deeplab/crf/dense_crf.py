@@ -5,18 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UserError
-from . import lattice, mean_field, native, pruning, pydensecrf
-from .inputs import band_ranges, like, to_image, to_scores, to_unary
+from . import mean_field, native, pruning, pydensecrf
+from .inputs import band_ranges, like, to_array, to_image, to_scores, to_unary
 from .kernels import Kernel, feature_kernel, make_kernel
+from .labels import from_labels
 
 BACKENDS = ('auto', 'native', 'torch', 'pydensecrf')
 MODES = ('adaptive', 'all', 'fast')
@@ -125,8 +125,7 @@ class DenseCRF:
             raise UserError(f'{len(features)} arrays of features, but w={w!r}: give a list with one weight for each')
         kernels = []
         for i, (each, weight) in enumerate(zip(features, weights, strict=True)):
-            array = each.detach().cpu().numpy() if isinstance(each, Tensor) else each
-            kernels.append(feature_kernel(f'features_{i}' if several else 'features', weight, array))
+            kernels.append(feature_kernel(f'features_{i}' if several else 'features', weight, to_array(each)))
         pixels = {kernel.features.shape[1] for kernel in kernels if kernel.features is not None}
         if len(pixels) > 1:
             raise UserError(f'the features are of {sorted(pixels)} pixels: give (d, N) arrays with one N')
@@ -135,23 +134,7 @@ class DenseCRF:
         crf._pixels = pixels.pop()
         return crf
 
-    @staticmethod
-    def from_labels(labels, num_classes: int, certainty: float = 0.7, unsure: int | None = None):
-        """Probabilities (C, H, W) for a map of class numbers, to refine hard labels: scribbles, masks, pseudo-labels.
-
-        The same as the reference's unary_from_labels: the labelled class gets `certainty`, the others share the rest.
-
-        Args:
-            labels: integers (H, W) or of any shape; numpy or torch.
-            num_classes: C >= 2.
-            certainty: the probability that a label is right, in (0, 1).
-            unsure: the label of pixels that could be anything: all classes are equally likely there. With 0, label 1 is
-                class 0, as in the reference; with any other, such as 255, labels are class numbers.
-
-        Returns:
-            float32 (C, ...) of the library and device of `labels`.
-        """
-        return _from_labels(labels, num_classes, certainty, unsure)
+    from_labels = staticmethod(from_labels)
 
     def _set(self, kernels: list[Kernel], iterations, mode, backend, normalization, input, clip) -> None:
         if not isinstance(iterations, Integral) or isinstance(iterations, bool) or iterations < 0:
@@ -239,6 +222,8 @@ class DenseCRF:
     def _problem(self, image, scores, number: str) -> _Problem:
         where = f'{self.input}{number and " of image"}{number}'
         if self._pixels is not None:
+            if image is not None:
+                raise UserError('a CRF that was made from_features takes the scores alone, and no image')
             checked = to_scores(scores, self.input, where, spatial=None)
             if checked[0].numel() != self._pixels:
                 raise UserError(
@@ -255,6 +240,8 @@ class DenseCRF:
                     raise UserError(
                         f'image{number} has shape {tuple(picture.shape)}: expected (height, width, 3), the colours last'
                     )
+                if checked.shape[:2] == (height, width):
+                    raise UserError(f'{where} have shape {tuple(checked.shape)}: expected the classes first')
                 raise UserError(
                     f'image{number} is {height}x{width} (height x width), its {self.input} are '
                     f'{checked.shape[1]}x{checked.shape[2]}: resize the {self.input} to the image'
@@ -286,7 +273,9 @@ class DenseCRF:
         elif self._backend_of(problems) == 'native':
             yield from map(list, zip(*(self._native(problem, steps) for problem in problems), strict=True))
         else:
-            yield from self._others(problems, steps)
+            run = self._torch if self._backend_of(problems) == 'torch' else self._pydensecrf
+            for qs in run(problems):
+                yield [q.clone() for q in qs] if steps else qs  # the next step overwrites what this one gave
 
     def _native(self, problem: _Problem, steps: bool) -> Iterator[Tensor]:
         scores = problem.scores.cpu().contiguous().numpy()
@@ -298,26 +287,26 @@ class DenseCRF:
         ):
             yield torch.from_numpy(q)
 
-    def _others(self, problems: list[_Problem], steps: bool) -> Iterator[list[Tensor]]:
-        name = self._backend_of(problems)
+    def _torch(self, problems: list[_Problem]) -> Iterator[list[Tensor]]:
+        pictures = [None if each.picture is None else each.picture.to(each.scores.device) for each in problems]
+        unaries = [to_unary(problem.scores, self.input, self.clip) for problem in problems]
+        kernels = [self.kernels] * len(problems)
+        return mean_field.mean_field(
+            pictures, unaries, kernels, self.iterations, self.normalization, _LEFT_OUT[self.mode]
+        )
+
+    def _pydensecrf(self, problems: list[_Problem]) -> Iterator[list[Tensor]]:
         threshold = _LEFT_OUT[self.mode] if all(kernel.attracts for kernel in self.kernels) else None
-        own = name == 'torch' and self._pixels is None  # leaves classes out itself, also after the first update
-        pictures, pruned = [], []
-        for problem in problems:
-            scores, picture = problem.scores, problem.picture
-            if name == 'pydensecrf':
-                scores = scores.cpu()
-            unary = to_unary(scores, self.input, self.clip)
-            pictures.append(None if picture is None else picture.to(scores.device))
-            pruned.append(pruning.Pruned(unary, self.kernels, None if own else threshold))
-        if own:
-            run = partial(mean_field.mean_field, adaptive=threshold)
-        else:
-            run = pydensecrf.mean_field if name == 'pydensecrf' else _torch_features
-        unaries, kernels = [each.unary for each in pruned], [each.kernels for each in pruned]
-        for qs in run(pictures, unaries, kernels, self.iterations, self.normalization):
-            restored = [each.restore(q) for each, q in zip(pruned, qs, strict=True)]
-            yield [q.clone() for q in restored] if steps else restored  # the next step overwrites what this one gave
+        unaries = [to_unary(problem.scores.cpu(), self.input, self.clip) for problem in problems]
+        pruned = [pruning.Pruned(unary, self.kernels, threshold) for unary in unaries]
+        for qs in pydensecrf.mean_field(
+            [problem.picture for problem in problems],
+            [each.unary for each in pruned],
+            [each.kernels for each in pruned],
+            self.iterations,
+            self.normalization,
+        ):
+            yield [each.restore(q) for each, q in zip(pruned, qs, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -329,50 +318,6 @@ class _Problem:
     def result(self, q: Tensor):
         """The state as probabilities of the caller's type."""
         return like(q.reshape(self.scores.shape), self.original)
-
-
-def _torch_features(_, unaries, kernels, iterations: int, normalization: str) -> Iterator[list[Tensor]]:
-    """Mean field of one problem after the other in torch, on the kernels' own features."""
-    each = []
-    for unary, own in zip(unaries, kernels, strict=True):
-        pairwise = []
-        for kernel in own:
-            features = torch.from_numpy(kernel.features).to(unary.device)
-            built = lattice.build(features)
-            filtered = mean_field.normalized(built, normalization, features.new_ones(features.shape[1]))
-            compat = kernel.compat
-            if not isinstance(compat, float):
-                compat = torch.from_numpy(compat).to(unary.device)
-                compat = compat if compat.ndim == 1 else (compat + compat.t()) / 2
-            pairwise.append(mean_field.Pairwise(filtered, [(slice(None), compat)]))
-        each.append(mean_field.iterate(unary.t().contiguous(), pairwise, iterations))
-    for qs in zip(*each, strict=True):
-        yield [q.t() for q in qs]
-
-
-def _from_labels(labels, num_classes: int, certainty: float, unsure: int | None):
-    if not isinstance(num_classes, Integral) or num_classes < 2:
-        raise UserError(f'num_classes={num_classes!r}: expected a whole number >= 2')
-    if not isinstance(certainty, Real) or not 0 < certainty < 1:
-        raise UserError(f'certainty={certainty!r}: expected a probability between 0 and 1, such as 0.7')
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if array.dtype.kind not in 'iub' or array.size == 0:
-        raise UserError(f'labels have type {array.dtype} and shape {array.shape}: expected whole numbers (H, W)')
-    array = array.astype(np.int64)
-    anything = np.zeros(array.shape, bool) if unsure is None else array == unsure
-    classes = array - 1 if unsure == 0 else array
-    wrong = ~anything & ((classes < 0) | (classes >= num_classes))
-    if wrong.any():
-        first = 1 if unsure == 0 else 0
-        raise UserError(
-            f'labels hold {array[wrong][0]}, but classes are {first} to {num_classes - 1 + first}'
-            f'{"" if unsure is None else f" and {unsure} is unsure"}: '
-            f'give num_classes, or name the label of void as unsure'
-        )
-    known = np.arange(num_classes).reshape(-1, *[1] * array.ndim) == classes
-    probabilities = np.where(known, certainty, (1 - certainty) / (num_classes - 1)).astype(np.float32)
-    probabilities[:, anything] = 1 / num_classes
-    return torch.from_numpy(probabilities).to(labels.device) if isinstance(labels, Tensor) else probabilities
 
 
 @lru_cache(maxsize=1)  # once is enough

@@ -23,10 +23,17 @@ _HARD = (
 
 def to_image(image, where: str) -> Tensor:
     """A contiguous tensor (H, W, B) of uint8, uint16 or float32; raises UserError for anything that is no picture."""
-    shape, dtype = getattr(image, 'shape', None), getattr(image, 'dtype', type(image).__name__)
-    if shape is None or len(shape) not in (2, 3) or 0 in shape:
+    shape, dtype = getattr(image, 'shape', None), getattr(image, 'dtype', None)
+    if shape is None or dtype is None:
         raise UserError(
-            f'{where} has shape {_text(shape)}: expected (height, width, 3), RGB, or another number of bands'
+            f'{where} has shape none (it is a {type(image).__name__}): expected (height, width, 3), RGB, such as '
+            f"numpy.asarray(PIL.Image.open(path).convert('RGB'))"
+        )
+    if not isinstance(dtype, torch.dtype):
+        dtype = dtype.newbyteorder('=')
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise UserError(
+            f'{where} has shape {tuple(shape)}: expected (height, width, 3), RGB, or another number of bands'
         )
     if not (dtype in (torch.uint8, torch.uint16, np.uint8, np.uint16) or is_float(dtype)):
         raise UserError(
@@ -92,8 +99,8 @@ def to_scores(scores, kind: str, where: str, spatial: int | None = 2) -> Tensor:
         )
     if kind == 'probabilities' and high == 0:
         raise UserError(f'{where} are all zero: there is nothing that a picture could refine; look at what made them')
-    if between == 0 and low == 0 and high == 1 and bool((tensor.sum(0) == 1).all()):
-        raise UserError(f'{where} hold only zeros and a single one for each pixel: they {_HARD}')
+    if between == 0 and low == 0 and high == 1 and (kind == 'probabilities' or bool((tensor.sum(0) == 1).all())):
+        raise UserError(f'{where} hold only zeros and ones: they {_HARD}')
     return tensor
 
 
@@ -101,6 +108,14 @@ def to_unary(scores: Tensor, kind: str, clip: float) -> Tensor:
     """Unary energies (C, N) = -log of the probabilities clipped to [clip, 1]; N runs along the rows."""
     probabilities = scores.softmax(0) if kind == 'logits' else scores
     return probabilities.flatten(1).clamp(clip, 1).log_().neg_()
+
+
+def to_array(values) -> np.ndarray:
+    """`values` as numpy knows them; bfloat16, which it does not, as float32."""
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()
 
 
 def like(probabilities: Tensor, original):

@@ -138,7 +138,7 @@ def batches(pixels: Sequence[int], classes: int, on_gpu: bool) -> list[slice]:
 
 
 def mean_field(
-    images: Sequence[Tensor],
+    images: Sequence[Tensor | None],
     unaries: Sequence[Tensor],
     kernels: Sequence[Sequence[Kernel]],
     iterations: int,
@@ -148,8 +148,9 @@ def mean_field(
     """Yields the distributions, one (C, N) for each image, after 0 to `iterations` mean-field updates.
 
     Args:
-        images: (H, W, bands) each, on one device. unaries: float32 (C, N = H W) each, on the same device; the
-            number of classes may differ. kernels: those of each image, the same but for their compatibilities.
+        images: (H, W, bands) each, on one device; None for kernels that bring their own features.
+        unaries: float32 (C, N = H W) each, on the same device; the number of classes may differ.
+        kernels: those of each image, the same but for their compatibilities.
         adaptive: a probability, such as 1e-3: classes that stay below it together on every pixel are dropped (see
             `pruning.Pruned`), at the start and once more after the first update, in which most of them lose.
             Where compatibilities have no bound for this, every class is kept.
@@ -161,7 +162,7 @@ def mean_field(
     keep_blocks()
     ends = torch.tensor([unary.shape[1] for unary in unaries]).cumsum(0).tolist()
     rows = [slice(end - unary.shape[1], end) for end, unary in zip(ends, unaries, strict=True)]
-    filters = [batch_filter(images, same[0], normalization) for same in zip(*kernels, strict=True)]
+    filters = [_filter(images, unaries[0].device, same[0], normalization) for same in zip(*kernels, strict=True)]
     if adaptive is not None and not all(kernel.attracts for own in kernels for kernel in own):
         adaptive = None
     now = _Batch([pruning.Pruned(*each, adaptive) for each in zip(unaries, kernels, strict=True)], rows, filters)
@@ -218,6 +219,15 @@ def softmax(x: Tensor, out: Tensor) -> None:
     x.sub_(x.amax(1, keepdim=True))
     torch.exp(x, out=out)
     out.div_(out @ out.new_ones(out.shape[1], 1))
+
+
+def _filter(
+    images: Sequence[Tensor | None], device: torch.device, kernel: Kernel, normalization: str
+) -> lattice.Lattice:
+    if kernel.features is None:
+        return batch_filter([image for image in images if image is not None], kernel, normalization)
+    own = _built([torch.from_numpy(kernel.features).to(device)], normalization)
+    return lattice.concatenate([own] * len(images))
 
 
 def batch_filter(images: Sequence[Tensor], kernel: Kernel, normalization: str) -> lattice.Lattice:

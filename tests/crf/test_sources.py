@@ -1,11 +1,14 @@
 """Pictures of any bands and type, kernels on any features, hard labels: beside the reference's general functions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from crf_helpers import make_image, make_probabilities
+from PIL import Image
 
-from mmseg_deeplab.crf import DenseCRF, native
+from mmseg_deeplab.crf import CRFPool, DenseCRF, native
 
 OWN = ['torch', pytest.param('native', marks=pytest.mark.skipif(not native.is_available(), reason='was not built'))]
 RNG = np.random.default_rng(5)
@@ -188,3 +191,69 @@ def test_hard_labels_and_single_channels_name_the_remedy():
     with pytest.raises(ValueError, match='all zero'):
         DenseCRF()(image, one_hot * 0)
     DenseCRF()(image, DenseCRF.from_labels(labels, 4))  # the remedy
+
+
+@pytest.mark.parametrize('backend', [*OWN, 'pydensecrf'])
+def test_byte_order_and_bfloat16_change_nothing(backend):
+    image, p = make_image(12, 17), make_probabilities(3, 12, 17)
+    wide, crf = image.astype(np.uint16) * 257, DenseCRF(bi_rgb_std=900, backend=backend)
+    np.testing.assert_array_equal(crf(wide.astype('>u2'), p), crf(wide, p))
+    np.testing.assert_array_equal(crf(wide.astype('>f4'), p.astype('>f4')), crf(wide.astype(np.float32), p))
+    features = torch.from_numpy(RNG.normal(0, 1, (2, 12 * 17))).bfloat16()
+    expected = DenseCRF.from_features(features.float(), backend=backend)(p)
+    np.testing.assert_array_equal(DenseCRF.from_features(features, backend=backend)(p), expected)
+
+
+@pytest.mark.parametrize('backend', [*OWN, 'pydensecrf'])
+def test_features_take_no_image(backend):
+    p = make_probabilities(3, 5, 6)
+    crf = DenseCRF.from_features(np.zeros((2, 30)), backend=backend)
+    for run in (crf, lambda *each: list(crf.steps(*each))):
+        with pytest.raises(ValueError, match='takes the scores alone'):
+            run(make_image(5, 6), p)
+    with CRFPool(crf, 2) as pool:
+        np.testing.assert_array_equal(next(pool.map([None], [p])), crf(p))
+    first, second = crf([p, p[:, ::-1]])
+    np.testing.assert_array_equal(first, crf(p))
+    np.testing.assert_array_equal(second, crf(p[:, ::-1]))
+
+
+@pytest.mark.parametrize('backend', [*OWN, 'pydensecrf'])
+@pytest.mark.parametrize('mode', ['adaptive', 'fast'])
+def test_features_and_many_unlikely_classes(backend, mode):
+    p = make_probabilities(30, 23, 31) ** 3
+    p /= p.sum(0)
+    features = np.cumsum(np.random.default_rng(1).normal(0, 0.2, (4, 23 * 31)), 1).astype(np.float32)
+    q = DenseCRF.from_features(features, 2, backend=backend, mode=mode)(p)
+    expected = general(features, p, 2)
+    assert abs(q - expected).max() < {'adaptive': 1e-4, 'fast': 4e-2}[mode]
+    assert (q.argmax(0) == expected.argmax(0)).all()
+
+
+@pytest.mark.parametrize('unsure', ['void', [255, 254], 255.0, True])
+def test_refuses_what_is_no_label_for_unsure(unsure):
+    with pytest.raises(ValueError, match='unsure=.*one label'):
+        DenseCRF.from_labels(np.array([[0, 255]]), 256, unsure=unsure)
+
+
+def test_refuses_labels_of_no_integer_type():
+    for labels in torch.zeros(2, 3).bfloat16(), torch.zeros(2, 3), [[0.5, 1]]:
+        with pytest.raises(ValueError, match='whole numbers'):
+            DenseCRF.from_labels(labels, 3)
+
+
+def test_hard_labels_with_void_are_hard_labels():
+    labels = RNG.integers(0, 4, (8, 9))
+    one_hot = np.eye(4, dtype=np.float32)[labels].transpose(2, 0, 1)
+    one_hot[:, :3] = 0  # void
+    with pytest.raises(ValueError, match='hard labels.*from_labels'):
+        DenseCRF()(make_image(8, 9), one_hot)
+
+
+def test_what_is_no_array_and_classes_last_name_the_remedy():
+    image, p = make_image(8, 9), make_probabilities(4, 8, 9)
+    for other in Image.fromarray(image), 'image.jpg', Path('image.jpg'), None:
+        with pytest.raises(ValueError, match=rf'image .*{type(other).__name__}.*numpy.asarray'):
+            DenseCRF()(other, p)
+    with pytest.raises(ValueError, match=r'\(8, 9, 4\): expected the classes first'):
+        DenseCRF()(image, p.transpose(1, 2, 0))
