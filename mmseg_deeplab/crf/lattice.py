@@ -24,6 +24,11 @@ from ..errors import UserError
 _LONGEST_ROW = 64
 """Entries of a row that a GPU adds up one after the other; flat pictures have points with thousands of pixels."""
 
+TOO_MANY_CELLS = (
+    'the standard deviations are too small for these features: 64 bits cannot number the cells. Take larger ones, fewer '
+    "bands or features, or backend='pydensecrf'"
+)
+
 
 @dataclass(frozen=True)
 class SparseMatrix:
@@ -124,7 +129,7 @@ def build(*features: Tensor) -> Lattice:
     numbered = _vertex_keys(cells, rank, owners)
     if numbered is None:
         if len(features) == 1:
-            raise UserError('the standard deviations are too small for these features: 64 bits cannot number the cells')
+            raise UserError(TOO_MANY_CELLS)
         half = len(features) // 2
         return concatenate([build(*features[:half]), build(*features[half:])])
     keys, steps = numbered

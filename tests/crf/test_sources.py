@@ -257,3 +257,14 @@ def test_what_is_no_array_and_classes_last_name_the_remedy():
             DenseCRF()(other, p)
     with pytest.raises(ValueError, match=r'\(8, 9, 4\): expected the classes first'):
         DenseCRF()(image, p.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize('backend', [*OWN, 'pydensecrf'])
+def test_more_bands_than_64_bits_can_number_name_the_remedy(backend):
+    image, p = RNG.integers(0, 256, (20, 27, 13)).astype(np.uint8), make_probabilities(4, 20, 27)
+    crf = DenseCRF(bi_rgb_std=5, backend=backend)
+    if backend == 'pydensecrf':
+        np.testing.assert_allclose(crf(image, p).sum(0), 1, rtol=1e-5)  # the remedy
+    else:
+        with pytest.raises(ValueError, match="64 bits.*backend='pydensecrf'"):
+            crf(image, p)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..kernels import Kernel
+from ..lattice import TOO_MANY_CELLS
 
 NORMALIZATIONS = {'symmetric': 0, 'no': 1, 'before': 2, 'after': 3}
 MODES = {'all': 0, 'adaptive': 1, 'fast': 2}
@@ -243,7 +244,7 @@ def _check(status: int) -> None:
     if status == 1:
         raise MemoryError('no memory for a dense CRF of this size')
     if status == 2:
-        raise UserError('the standard deviations are too small for these features: 64 bits cannot number the cells')
+        raise UserError(TOO_MANY_CELLS)
     if status:
         raise RuntimeError(f'dense CRF: the native kernel failed with status {status}')
 
