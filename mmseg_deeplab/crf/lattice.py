@@ -25,8 +25,8 @@ _LONGEST_ROW = 64
 """Entries of a row that a GPU adds up one after the other; flat pictures have points with thousands of pixels."""
 
 TOO_MANY_CELLS = (
-    'the standard deviations are too small for these features: 64 bits cannot number the cells. Take larger ones, fewer '
-    "bands or features, or backend='pydensecrf'"
+    'the standard deviations are too small for these features: 64 bits cannot number the cells. Take larger ones, '
+    "fewer bands or features, or backend='pydensecrf'"
 )
 
 
