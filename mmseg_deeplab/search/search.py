@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -192,32 +193,43 @@ class Search:
     def _read_state(self, setup: dict) -> None:
         """Take over what an earlier run has counted, as far as its file is whole."""
         lines = self._state.read_bytes().splitlines(keepends=True) if self._state.exists() else []
-        entries: list[Any] = list(itertools.takewhile(lambda entry: entry is not None, map(_parsed, lines)))
-        if not entries:
+        found, *entries = [*map(_parsed, lines)] or [None]
+        if not isinstance(found, dict) or 'origin' not in found:
             if lines:
                 warnings.warn(f'{self._state} is damaged from its first line on: counting begins anew', stacklevel=3)
             with atomic_write(self._state) as file:
                 file.write(f'{json.dumps(setup)}\n'.encode())
             return
-        if entries[0] != setup:
+        if found != setup:
             raise UserError(
-                f'{self._state} belongs to a search with other settings:\n  there: {json.dumps(entries[0])}\n'
+                f'{self._state} belongs to a search with other settings:\n  there: {json.dumps(found)}\n'
                 f'  now:   {json.dumps(setup)}\nDelete it, or give this search another folder'
             )
-        for entry in entries[1:]:
+        whole = list(itertools.takewhile(partial(_is_count, num_classes=self.num_classes), entries))
+        for entry in whole:
             self._counted[entry['case'], _key(entry['candidate'])] = entry['cells'], entry['counts']
-        if len(entries) < len(lines):  # the next line must not continue the one cut off
-            os.truncate(self._state, sum(map(len, lines[: len(entries)])))
+        if len(whole) < len(entries):  # the next line must not continue the one cut off
+            os.truncate(self._state, sum(map(len, lines[: 1 + len(whole)])))
 
 
-def _parsed(line: bytes) -> dict | None:
+def _parsed(line: bytes) -> Any:
     """What a line of the state file says, None for one that is not whole."""
     try:
-        entry = json.loads(line) if line.endswith(b'\n') else None
-    except ValueError:
+        return json.loads(line) if line.endswith(b'\n') else None
+    except (ValueError, RecursionError):
         return None
-    whole = isinstance(entry, dict) and ('origin' in entry or entry.keys() >= {'case', 'candidate', 'cells', 'counts'})
-    return entry if whole else None
+
+
+def _is_count(entry: Any, num_classes: int) -> bool:
+    """Whether this is what one image's confusion under one candidate looks like."""
+    if not isinstance(entry, dict) or entry.keys() != {'case', 'candidate', 'cells', 'counts'}:
+        return False
+    cells, counts = entry['cells'], entry['counts']
+    if not isinstance(cells, list) or not isinstance(counts, list) or len(cells) != len(counts):
+        return False
+    return all(type(n) is int and 0 <= n < num_classes**2 for n in cells) and all(
+        type(n) is int and 0 < n < 2**40 for n in counts
+    )
 
 
 def coarse_to_fine(

@@ -1,6 +1,7 @@
 """The parameter search: its path through the grid, its counts, its state file, its cached cases."""
 
 import itertools
+import json
 import sys
 from contextlib import contextmanager, nullcontext
 
@@ -139,13 +140,39 @@ def test_a_state_that_lost_its_first_line_is_begun_anew(cases, tmp_path, damage)
         assert again.scores([None], list(cases)) == scores
 
 
-@pytest.mark.parametrize('damage', ['cut', 'garbled', 'of another kind'])
+COUNT = {'case': '0.npz', 'candidate': None, 'cells': [0, 4], 'counts': [5, 6]}
+DAMAGE = {
+    'cut': b'{"case": "0.npz", "cand',
+    'garbled': b'\xff\xfe{\n',
+    'zeros': bytes(100) + b'\n',
+    'of another kind': b'{"case": 1}\n',
+    'nested without end': b'[' * 100_000 + b'\n',
+    **{
+        str(change): json.dumps({**COUNT, **change}).encode() + b'\n'
+        for change in (
+            {'cells': 'x'},
+            {'cells': [0, 9]},
+            {'cells': [0, -1]},
+            {'cells': [0, 1.5]},
+            {'cells': [[0], [4]]},
+            {'cells': [0]},
+            {'counts': None},
+            {'counts': [5, -6]},
+            {'counts': [5, 'a']},
+            {'counts': [5, float('nan')]},
+            {'counts': [5, 10**30]},
+        )
+    },
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGE)
 def test_lines_from_a_damaged_one_on_are_counted_anew(cases, tmp_path, damage):
     state = tmp_path / 'state.jsonl'
     with Search(state, 3, FIXED) as search:
         scores = search.scores([None], list(cases))
     lines = state.read_bytes().splitlines(keepends=True)
-    lines[2] = {'cut': lines[2][:20], 'garbled': b'\xff\xfe{\n', 'of another kind': b'{"case": 1}\n'}[damage]
+    lines[1] = DAMAGE[damage]
     state.write_bytes(b''.join(lines))
     with Search(state, 3, FIXED) as search:
         assert search.scores([None], list(cases)) == scores
