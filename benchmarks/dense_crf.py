@@ -198,7 +198,7 @@ def at_once(parameters: dict, cases: Sequence[Case], workers: int, rounds: int) 
             for _ in pool.map(images, probabilities):
                 pass
             best[mode] = min(best.get(mode, np.inf), time.perf_counter() - start)
-    print(f'\n{workers} images at once, wall clock, times one pydensecrf:')
+    print(f'\n{workers} images at once, {len(cases[0].probabilities)} classes, wall clock, times one pydensecrf:')
     print('   '.join(f'{mode} {best["pydensecrf"] / best[mode]:.2f}' for mode in MODES), flush=True)
     for pool in pools.values():
         pool.close()
@@ -340,6 +340,7 @@ def main() -> None:
         likely = statistics.mean(int((case.probabilities.max((1, 2)) > 1e-2).sum()) for case in many)
         title = f'{args.classes} classes, {likely:.0f} of them above 1e-2 somewhere'
         show(title, compare(reference, native_only, many, 1), truths[:2])
+        at_once(parameters, many, args.workers, 1)
     folder = args.plots or Path('work_dirs', 'crf_benchmark')
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == 'linux':

@@ -120,6 +120,11 @@ class DenseCRFLayer(nn.Module):
                 f'image {number} is {height}x{width} (height x width), its logits are {scores.dtype} '
                 f'{tuple(scores.shape)}: expected floats (classes, {height}, {width})'
             )
+        if len(scores) < 2:
+            raise UserError(
+                f'the logits of image {number} have one channel, whose softmax is 1 everywhere: for a sigmoid stack '
+                f'both classes, (0, logits)'
+            )
         ranges = band_ranges(image)
         for kernel in self._kernels:
             kernel.check_picture(height, width, *ranges)

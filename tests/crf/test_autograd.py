@@ -312,6 +312,7 @@ def test_refuses_arguments(arguments, message):
         (make_images((5, 6)), [make_logits(3, (5, 6))[0].int()], 'torch.int32'),
         ([make_images((5, 6))[0].int()], make_logits(3, (5, 6)), 'image 0 has type torch.int32: expected uint8'),
         (make_images((5, 6)), make_logits(4, (5, 6)), r'pos_w has shape \(3,\), but there are 4 classes'),
+        (torch.zeros(1, 6, 7, 3, dtype=torch.uint8), torch.zeros(1, 1, 6, 7), r'one channel.*\(0, logits\)'),
     ],
 )
 def test_refuses_inputs(images, logits, message):
