@@ -258,8 +258,8 @@ def phases(case: Case, parameters: dict, mode: str) -> dict[str, float]:
     return best
 
 
-def plots(parameters: dict, folder: Path) -> None:
-    """Time against pixels, classes and lattice points, and the share of each phase."""
+def plots(parameters: dict, case: Case, folder: Path) -> None:
+    """Time against pixels, classes and lattice points of generated cases, and the share of each phase of `case`."""
     import matplotlib
 
     matplotlib.use('Agg')
@@ -275,6 +275,8 @@ def plots(parameters: dict, folder: Path) -> None:
         rows = compare(reference, {mode: DenseCRF(**parameters, mode=mode) for mode in MODES}, [*cases.values()], 2)
         for name, row in rows.items():
             axis.loglog([*cases], row.seconds, marker='o', label=name)
+        axis.minorticks_off()
+        axis.set_xticks([*cases], [f'{number:,}' for number in cases], rotation=45)
         axis.set_xlabel(label)
         axis.set_ylabel('s, one thread')
     axes[0].legend()
@@ -282,7 +284,7 @@ def plots(parameters: dict, folder: Path) -> None:
     figure.savefig(folder / 'time.png', dpi=120)
     figure, axis = pyplot.subplots(figsize=(8, 3))
     left = dict.fromkeys(MODES, 0.0)
-    reports = {mode: phases(generated_case(0), parameters, mode) for mode in MODES}
+    reports = {mode: phases(case, parameters, mode) for mode in MODES}
     for phase in reports['all']:
         if phase not in ('points', 'bytes', 'seconds'):
             share = [1000 * reports[mode][phase] for mode in MODES]
@@ -348,7 +350,7 @@ def main() -> None:
         memory('largest', by_points[-1], parameters, folder)
         memory('median', by_points[len(cases) // 2], parameters, folder)
     if args.plots:
-        plots(parameters, folder)
+        plots(parameters, cases[0], folder)
 
 
 if __name__ == '__main__':
