@@ -16,6 +16,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -225,12 +226,13 @@ print((peak() - before) / 1024)
 """
 
 
-def memory(name: str, case: Case, parameters: dict, folder: Path) -> None:
-    np.savez(folder / 'case.npz', image=case.image, p=case.probabilities)
+def memory(name: str, case: Case, parameters: dict, path: Path) -> None:
+    """Of a process for each method, which reads the case from `path`."""
+    np.savez(path, image=case.image, p=case.probabilities)
     grown = {}
     for method in ('pydensecrf', *MODES):
         values = [str(parameters[name]) for name in NAMES]
-        command = [sys.executable, '-c', MEMORY, method, str(folder / 'case.npz'), *values]
+        command = [sys.executable, '-c', MEMORY, method, str(path), *values]
         run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode:
             print(f'\nmemory was not measured: {run.stderr.strip().splitlines()[-1]}')
@@ -343,14 +345,14 @@ def main() -> None:
         title = f'{args.classes} classes, {likely:.0f} of them above 1e-2 somewhere'
         show(title, compare(reference, native_only, many, 1), truths[:2])
         at_once(parameters, many, args.workers, 1)
-    folder = args.plots or Path('work_dirs', 'crf_benchmark')
-    folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == 'linux':
         by_points = sorted(cases, key=lambda case: phases(case, parameters, 'fast')['points'])
-        memory('largest', by_points[-1], parameters, folder)
-        memory('median', by_points[len(cases) // 2], parameters, folder)
+        with tempfile.TemporaryDirectory() as folder:
+            memory('largest', by_points[-1], parameters, Path(folder, 'case.npz'))
+            memory('median', by_points[len(cases) // 2], parameters, Path(folder, 'case.npz'))
     if args.plots:
-        plots(parameters, cases[0], folder)
+        args.plots.mkdir(parents=True, exist_ok=True)
+        plots(parameters, cases[0], args.plots)
 
 
 if __name__ == '__main__':

@@ -249,8 +249,6 @@ class DenseCRF:
             lows, highs = band_ranges(picture)
             for kernel in self.kernels:
                 kernel.check_picture(height, width, lows, highs)
-            if not checked.is_cuda:
-                picture = picture.cpu()
         for kernel in self.kernels:
             kernel.check_classes(len(checked))
         return _Problem(picture, checked, scores)
