@@ -278,7 +278,7 @@ def plots(parameters: dict, case: Case, folder: Path) -> None:
         for name, row in rows.items():
             axis.loglog([*cases], row.seconds, marker='o', label=name)
         axis.minorticks_off()
-        axis.set_xticks([*cases], [f'{number:,}' for number in cases], rotation=45)
+        axis.set_xticks([*cases], [f'{number:,.0f}' for number in cases], rotation=45)
         axis.set_xlabel(label)
         axis.set_ylabel('s, one thread')
     axes[0].legend()
