@@ -187,17 +187,18 @@ problems = [random_problem(np.random.default_rng(seed)) for seed in range(25)]
 crfs = [DenseCRF(**parameters, mode=mode) for parameters, _, _ in problems for mode in ('all', 'adaptive', 'fast')]
 def rss():
     return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()
-def call(number):
-    crf = crfs[number % len(crfs)]
-    image, p = problems[number % len(crfs) // 3][1:]
-    crf(image, p)
-    if image.shape[2] == 3:
-        layer([image], [torch.from_numpy(p).requires_grad_()])[0].sum().backward()
+def run(numbers):
+    for number in numbers:
+        crf = crfs[number % len(crfs)]
+        image, p = problems[number % len(crfs) // 3][1:]
+        crf(image, p)
+        if image.shape[2] == 3:
+            layer([image], [torch.from_numpy(p).requires_grad_()])[0].sum().backward()
 calls = int(sys.argv[1])
 with ThreadPoolExecutor(3) as pool:
-    list(pool.map(call, range(calls // 5)))
+    list(pool.map(run, [range(k, calls // 5, 3) for k in range(3)]))
     before = rss()
-    list(pool.map(call, range(calls // 5, calls)))
+    list(pool.map(run, [range(calls // 5 + k, calls, 3) for k in range(3)]))
     print((rss() - before) / 2**20)
 """
 
