@@ -668,7 +668,6 @@ void scan(const float *scores, int64_t count, float *low, float *high, int64_t *
       inner += (x != 0.0f) & (x != 1.0f);
     }
     for (int k = 0; k < W; k++) number -= inner[k];
-    if (end - i < W) break;
   }
   float l = lowest[0], h = highest[0];
   bool fine = true;
