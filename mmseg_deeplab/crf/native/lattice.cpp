@@ -256,11 +256,12 @@ class Builder {
   void make_table(uint32_t count) {
     const size_t size = size_t{1} << table_.bits;
     constexpr size_t kFloats = sizeof(uint64_t) / sizeof(float);
-    Buffer<float> before;
-    if (count) before.swap(memory_);  // the keys
+    // The keys, beside the memory that may grow: it holds a call's lattice values next, and is not to be taken anew.
+    auto *before = reinterpret_cast<uint64_t *>(space_.scratch.reserve(size_t{2} * count));
+    std::copy(keys_, keys_ + count, before);
     table_.entries = reinterpret_cast<uint64_t *>(memory_.reserve(kFloats * (size + size / 2)));
     uint64_t *keys = table_.entries + size;
-    std::copy(keys_, keys_ + count, keys);
+    std::copy(before, before + count, keys);
     keys_ = keys;
     std::memset(table_.entries, 0xff, sizeof(uint64_t) * size);
     table_.points = packed_ ? nullptr : space_.entry_points.reserve(size);
