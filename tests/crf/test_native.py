@@ -317,3 +317,15 @@ def test_where_nothing_can_be_left_out_the_mode_is_all(mode):
         answers[each] = list(run)[-1]
     np.testing.assert_array_equal(answers[mode], answers['all'])
     assert reports[mode]['fewer pixels'] == 0
+
+
+@needs_kernel
+@pytest.mark.parametrize('bi_w', [10, 13, 20, 40])
+def test_heavy_weights_freeze_no_pixel_that_still_changes(bi_w):
+    """Messages of heavy weights overturn pixels that light ones would leave alone."""
+    for seed in range(4):
+        image, p = make_image(64, 83, seed), make_probabilities(5, 64, 83, seed) ** 2
+        p /= p.sum(0)
+        parameters = dict(pos_w=3, pos_xy_std=3, bi_w=bi_w, bi_xy_std=80, bi_rgb_std=13)
+        fast, every = (DenseCRF(**parameters, mode=mode)(image, p).argmax(0) for mode in ('fast', 'all'))
+        assert (fast == every).mean() > 0.9999

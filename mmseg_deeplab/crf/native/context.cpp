@@ -24,6 +24,13 @@ constexpr float kAdaptive = 1e-3f, kFast = 1e-2f;
 // them are less certain.
 constexpr int kFreeze = 3;
 constexpr float kUncertain = 1e-3f;
+// Messages move log-odds by about the sum of the weights: above this sum, certainty has to be greater.
+constexpr float kUsualWeight = 9;
+float certain(const dcrf_problem &problem) {
+  float weight = 0;
+  for (int i = 0; i < problem.number_of_kernels; i++) weight += std::abs(*problem.kernels[i].compat);
+  return 1 - kUncertain * std::exp(std::min(0.0f, kUsualWeight - weight));
+}
 constexpr double kMostActive = 0.35;
 constexpr int kWidestRow = 32, kBlockOfClasses = 16;
 constexpr float kLargestSum = 1e30f;
@@ -292,7 +299,7 @@ void Context::update_rows(bool more, bool write, float *out) {
     seconds[5] += now() - t;
   } else if (done_ == kFreeze - 1 && more && dropping_ && problem_.mode == DCRF_FAST) {
     pass.rows = rows_.reserve(block_size());
-    pass.certain = 1 - kUncertain;
+    pass.certain = certain(problem_);
     run(pass);
     freezing_ = static_cast<double>(pass.found) < kMostActive * static_cast<double>(problem_.pixels);
     if (!freezing_) fuse();
@@ -301,7 +308,7 @@ void Context::update_rows(bool more, bool write, float *out) {
     pass.out = out;
     pass.packed = scratch_ = nullptr;
     if (pass.rest) pass.rest_share = share_.reserve(static_cast<size_t>(padded()));
-    pass.certain = 1 - kUncertain;
+    pass.certain = certain(problem_);
     pass.uncertain = active_.found_list.reserve(static_cast<size_t>(padded()));
     pass.uncertain_rows = active_.found_rows.reserve(block_size());
     run(pass);
