@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .comparison import parameters
+from .comparison import weights
+from .containers import network
 from .load import load_file
 
 COUNTER = 'num_batches_tracked'
@@ -34,7 +35,7 @@ def average_files(paths: Sequence[str | Path]) -> dict[str, Any]:
     meta: dict[str, Any] = {}
     for path in paths:
         checkpoint = load_file(path)
-        state = parameters(checkpoint)
+        state = weights(network(checkpoint)[0])
         if not sums:
             first, meta = state, _meta(checkpoint)
             sums = {key: value.double() if value.is_floating_point() else value for key, value in state.items()}

@@ -5,19 +5,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .containers import parameters as parameters
 
 IGNORED = re.compile(r'(^|\.)num_batches_tracked$|^data_preprocessor\.')
 """A counter that nothing reads and the normalisation, which the config gives."""
-
-CONTAINERS = ('state_dict', 'model_state', 'model', 'net', 'model_ema')
-"""Keys under which codebases keep the state dict in their files."""
-WRAPPERS = ('module.', 'model.', '_orig_mod.')
-"""Prefixes of all names, by DistributedDataParallel, Lightning, torch.compile."""
 
 TABLE_ROWS = 12
 
@@ -42,28 +36,6 @@ def weights(checkpoint: Mapping) -> dict[str, Tensor]:
     """The state dict of a checkpoint of this package, without the `module.` that data parallelism prepends."""
     state = checkpoint.get('state_dict', checkpoint)
     return {key.removeprefix('module.'): value for key, value in state.items()}
-
-
-def parameters(checkpoint: Mapping) -> dict[str, Tensor]:
-    """The state dict of any codebase's checkpoint."""
-    while (key := next((k for k in CONTAINERS if isinstance(checkpoint.get(k), Mapping)), None)) is not None:
-        checkpoint = checkpoint[key]
-    values = {
-        name: value
-        for name, value in checkpoint.items()
-        if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in 'biufc')
-    }
-    values.pop('n_averaged', None)  # the counter of torch's AveragedModel, beside module.*
-    while prefix := next((p for p in WRAPPERS if values and all(name.startswith(p) for name in values)), ''):
-        values = {name.removeprefix(prefix): value for name, value in values.items()}
-    return {name: value if isinstance(value, Tensor) else _as_tensor(name, value) for name, value in values.items()}
-
-
-def _as_tensor(name: str, array: np.ndarray) -> Tensor:
-    try:
-        return torch.from_numpy(np.array(array, array.dtype.newbyteorder('='), order='C'))
-    except TypeError as error:
-        raise UserError(f'parameter {name} is of type {array.dtype}, which has no counterpart in PyTorch') from error
 
 
 def compare(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mismatch:

@@ -6,32 +6,17 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import UserError
 from .class_names import names_in, names_of
-from .comparison import compare, mismatch_error, parameters
+from .comparison import compare, mismatch_error
 from .convert import convert_state
 from .convert.rules import Conversion
-from .load import check_weights, load_file
-from .npz_file import read_npz
 from .options import option_lines, options_that_differ
 from .save import save_file
+from .sources import read_source
 from .unfold import unfold_batch_norm
-
-
-def read_source(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Read a `.pth`, `.safetensors` or `.npz` file, without running code from it: its parameters, and all it holds."""
-    path = Path(path)
-    if path.suffix == '.npz' and path.is_file():
-        checkpoint = read_npz(path)
-        check_weights(path, parameters(checkpoint))
-    else:
-        checkpoint = load_file(path)
-    state = parameters(checkpoint)
-    if not state:
-        raise UserError(f'{path} holds no parameters; its keys are {list(checkpoint)[:5]}')
-    return state, checkpoint
 
 
 def convert_file(
@@ -40,6 +25,7 @@ def convert_file(
     source_format: str = 'auto',
     config: str | Path | None = None,
     calibrate: str | Path | None = None,
+    ema: bool = False,
 ) -> str:
     """Convert a checkpoint, check that it fits a model to the last parameter, and write it.
 
@@ -50,6 +36,7 @@ def convert_file(
         config: Config whose model it must fit; None builds the model that fits the source.
         calibrate: Folder of images on which the statistics of a folded batch norm are measured, so that it can be
             trained.
+        ema: Take the averaged weights of a source that holds plain ones too.
 
     Returns:
         A report for people: what fits, what was dropped, and how to use the file.
@@ -57,8 +44,9 @@ def convert_file(
     Raises:
         CheckpointMismatchError: If the model has other parameters; names the options that make it fit.
     """
-    state, checkpoint = read_source(src)
+    state, checkpoint, notes = read_source(src, ema)
     conversion = convert_state(state, source_format)
+    conversion.notes += notes
     cfg = conversion.model if config is None else Config.fromfile(config).model
     differing = options_that_differ(conversion.model, cfg, with_eps=not conversion.identity_norms)
     model = build(cfg)

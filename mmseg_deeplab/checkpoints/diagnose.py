@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .comparison import Mismatch, parameters, shape_of
+from .comparison import Mismatch, shape_of
+from .containers import parameters
 from .convert import detect_format
 
 BACKBONE_ONLY = 'the file holds a backbone only.'

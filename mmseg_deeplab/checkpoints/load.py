@@ -21,7 +21,7 @@ from mmengine.runner import checkpoint as stack
 
 from ..errors import UserError, UserFileNotFoundError, UserImportError, UserOSError
 from ..upstream import loader_schemes, mmcls_backbone, mmengine_home
-from .comparison import parameters
+from .containers import as_tensor, find_networks
 from .download import fetch
 from .foreign import BY_SUFFIX, SUFFIXES, folder_kind, foreign_kind
 from .pickles import CodeError, DamagedError, RefusedError
@@ -136,8 +136,10 @@ def check_weights(path: Path, checkpoint: Mapping) -> None:
         strange = next((name for name in state if not isinstance(name, str)), None)
         if strange is not None:
             raise UserError(f'{path} is no checkpoint: a parameter is called {strange!r}, which is no text')
-    for state in (parameters(checkpoint), parameters(checkpoint.get('ema_state_dict', {}))):
+    found = find_networks(checkpoint)
+    for state in (*found.plain.values(), *found.averaged.values()):
         for name, value in state.items():
+            value = as_tensor(name, value)
             if value.is_complex():
                 raise UserError(f'{path} is refused: {name} holds complex numbers, which no DeepLab computes with')
             if value.is_floating_point() and not value.is_meta and not _is_finite(value):

@@ -27,6 +27,9 @@ def parse_args() -> argparse.Namespace:
         metavar='FOLDER',
         help='images like those to train on: measure the statistics of batch norm that the source has folded',
     )
+    parser.add_argument(
+        '--ema', action='store_true', help='take the averaged weights of a source that holds plain ones too'
+    )
     return parser.parse_args()
 
 
@@ -34,4 +37,4 @@ def main() -> None:
     """Convert and say what became of it."""
     args = parse_args()
     config = read_config(args.config).filename if args.config else None
-    print(convert_file(args.src, args.dst, args.source_format, config, args.calibrate))
+    print(convert_file(args.src, args.dst, args.source_format, config, args.calibrate, args.ema))

@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..checkpoints import load_file
-from ..checkpoints.comparison import parameters
+from ..checkpoints.containers import network
 from ..checkpoints.publish import plain_config, publish_file
 from ..evaluation.results import Results, read_results
 from ..inference import init_model
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     meta: dict[str, Any] = dict(dataset_meta=names, published_from=Path(args.checkpoint).name)
     if results:
         meta['figures'] = dict(config=results.title, images=results.images, metrics=results.metrics)
-    state = parameters(checkpoint)
+    state = {name.removeprefix('module.'): value for name, value in network(checkpoint)[0].items()}
     weights, config = publish_file(state, meta, cfg.pretty_text, args.out)
     print(f'{weights}: {len(state)} tensors, {len(names["classes"])} classes, {weights.stat().st_size / 2**20:.1f} MiB')
     print(f'{config}: its config')
