@@ -105,6 +105,7 @@ setup(
         'openmmlab': [*requirements('openmmlab'), 'setuptools<81'],
         'crf': ['pydensecrf2>=1.1'],
         'export': ['onnx', 'onnxruntime'],
+        'h5': ['h5py'],  # checkpoints of Keras
         'large': ['tifffile>=2023.1.23', 'imagecodecs'],  # TIFFs by strips and tiles, and their compressions
         'tensorboard': ['tensorboard'],
         'test': ['pytest', 'pytest-xdist', 'ruff', 'ty'],

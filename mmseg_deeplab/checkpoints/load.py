@@ -6,11 +6,12 @@ every loader of MMEngine by one that calls `load_file`, so that `load_from`, `--
 are covered alike.
 """
 
+import contextlib
 import difflib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from ..errors import UserError, UserFileNotFoundError, UserImportError, UserOSEr
 from ..upstream import loader_schemes, mmcls_backbone, mmengine_home
 from .containers import as_tensor, find_networks
 from .download import fetch
-from .foreign import BY_SUFFIX, SUFFIXES, folder_kind, foreign_kind
-from .pickles import CodeError, DamagedError, RefusedError
+from .foreign import BY_SUFFIX, SUFFIXES, TORCH, folder_kind, foreign_kind, is_safetensors
+from .pickles import CodeError, DamagedError, OtherKindError, RefusedError
 from .safetensors_file import read_safetensors
 from .torch_file import read_torch_file
 
@@ -63,28 +64,19 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:
         UserError: If it is cut short, damaged, no checkpoint, or holds anything but weights and plain values.
     """
     path = Path(os.path.expanduser(path))
-    try:
-        _check_path(path)
-        read = read_safetensors if path.suffix == '.safetensors' else read_torch_file
-        checkpoint = read(path, map_location)
-    except CodeError as error:
-        raise UserError(
-            f'{path} is refused: it holds Python objects beside weights ({error}), and such a file can run code when '
-            f'it is read. {SAVE_AGAIN}'
-        ) from error
-    except RefusedError as error:
-        raise UserError(f'{path} is refused: it holds {error}. {SAVE_AGAIN}') from error
-    except DamagedError as error:
-        raise UserError(
-            f'{path} ({path.stat().st_size} bytes) is cut short or damaged: {error}. Copy or download it again, or '
-            f'take an earlier one'
-        ) from error
-    except (MemoryError, RecursionError) as error:
-        raise UserError(f'{path} can not be read: {type(error).__name__} {error}'.rstrip()) from error
-    except OSError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserOSError(f'{path} can not be read: {error.strerror or error}') from error
+    with explained(path):
+        check_path(path)
+        kind = foreign_kind(path)
+        if kind is not None:
+            raise OtherKindError(f'{kind.what}: {kind.do}')
+        with open(path, 'rb') as file:
+            begin = file.read(len(TORCH[1]))
+        if is_safetensors(begin, path.stat().st_size) or (
+            path.suffix == '.safetensors' and not begin.startswith(TORCH)
+        ):
+            checkpoint = read_safetensors(path, map_location)
+        else:
+            checkpoint = read_torch_file(path, map_location)
     if not isinstance(checkpoint, dict):
         raise UserError(
             f'{path} is no checkpoint: it holds one {type(checkpoint).__name__}, not a dict of parameters. '
@@ -94,7 +86,43 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:
     return checkpoint
 
 
-def _check_path(path: Path) -> None:
+@contextlib.contextmanager
+def explained(path: Path, advice: str = SAVE_AGAIN) -> Iterator[None]:
+    """Make sentences about a file of what readers say of its content, as `UserError`; refusals get `advice`."""
+    try:
+        yield
+    except CodeError as error:
+        raise UserError(
+            f'{path} is refused: it holds Python objects beside weights ({error}), and such a file can run code when '
+            f'it is read. {advice}'
+        ) from error
+    except OtherKindError as error:
+        raise UserError(f'{path} is no checkpoint of PyTorch but {error}') from error
+    except RefusedError as error:
+        raise UserError(f'{path} is refused: it holds {error}. {advice}') from error
+    except DamagedError as error:
+        raise UserError(
+            f'{path} ({path.stat().st_size} bytes) is cut short or damaged{_or_else(path)}: {error}. Copy or download '
+            f'it again, or take an earlier one'
+        ) from error
+    except (MemoryError, RecursionError) as error:
+        raise UserError(f'{path} can not be read: {type(error).__name__} {error}'.rstrip()) from error
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserOSError(f'{path} can not be read: {error.strerror or error}') from error
+
+
+def _or_else(path: Path) -> str:
+    """What a file may be that is not what its name says: only its first bytes tell whether it was one."""
+    with open(path, 'rb') as file:
+        begin = file.read(16)
+    if begin.startswith(TORCH) or path.suffix not in ('.pth', '.pt', '.ckpt', '.bin', ''):
+        return ''
+    return f', or of a format that is not known here (it begins with {begin!r})'
+
+
+def check_path(path: Path) -> None:
     """Raise a `UserError` unless there is a file that may be a checkpoint."""
     if path.is_dir():
         raise UserError(f'{path} is a folder, not a checkpoint: {folder_kind(path)}')
@@ -102,24 +130,14 @@ def _check_path(path: Path) -> None:
         raise UserFileNotFoundError(_not_found(path))
     if not path.is_file():
         raise UserError(f'{path} is no regular file, so it can not be a checkpoint')
-    if path.suffix == '.pkl':
-        raise UserError(
-            f'{path} is a Python pickle, which can run code when it is read, so it is not read at all. In a place '
-            f"where you trust it: torch.save({{k: torch.as_tensor(v) for k, v in pickle.load(f)['model'].items()}}, "
-            f"'{path.with_suffix('.pth').name}')"
-        )
     if path.stat().st_size == 0:
         raise UserError(f'{path} is empty: copy or download it again')
-    kind = foreign_kind(path)
-    if kind is not None:
-        what, do = kind
-        raise UserError(f'{path} is no checkpoint of PyTorch but {what}: {do}')
 
 
 def _not_found(path: Path) -> str:
     message = f'there is no checkpoint {path}'
     if path.with_name(f'{path.name}.index').is_file():
-        return f'{message}, but one of TensorFlow: {BY_SUFFIX[".index"][1]}'
+        return f'{message}, but one of TensorFlow: {BY_SUFFIX[".index"].do}'
     if not path.parent.is_dir():
         return f'{message}: its folder {path.parent} does not exist. Check the path'
     files = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES]

@@ -7,6 +7,7 @@ arguments checked, and all that is made is counted against a budget.
 """
 
 import math
+import pickle
 import pickletools
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -39,6 +40,10 @@ class RefusedError(Exception):
 
 class CodeError(RefusedError):
     """A file names Python objects; the text is the name."""
+
+
+class OtherKindError(RefusedError):
+    """A file is whole, but none of PyTorch's; the text says what it is and what to do."""
 
 
 class DamagedError(Exception):
@@ -153,6 +158,12 @@ def _encode(text: Any, encoding: Any = 'latin1') -> bytes:
     return text.encode('latin1')
 
 
+def _tuple(items: Any = ()) -> tuple:
+    if not isinstance(items, list | tuple):
+        raise DamagedError('a tuple of what is no list')
+    return tuple(items)
+
+
 def _empty_bytes(*args: Any) -> bytes:
     if args:  # of a number, they would be as many as that says
         raise RefusedError('bytes without content')
@@ -220,6 +231,7 @@ FUNCTIONS: dict[str, Callable] = {
     'collections.OrderedDict': OrderedDict,
     'collections.Counter': Counter,  # of a scheduler's milestones
     'builtins.set': set,
+    'builtins.tuple': _tuple,
     'builtins.frozenset': frozenset,
     'builtins.complex': complex,
     'builtins.slice': slice,
@@ -303,6 +315,8 @@ class Machine:
                     OPERATIONS[name](self, argument)
                 elif name == 'STOP':
                     return check_values(self.stack.pop(), self.budget)
+                elif name == 'PROTO' and argument > pickle.HIGHEST_PROTOCOL:
+                    raise RefusedError(f'a pickle of protocol {argument}, newer than this Python knows')
                 elif name not in ('PROTO', 'FRAME'):
                     raise CodeError(f'the pickle instruction {name}')
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .pickles import Budget, DamagedError, Machine, RefusedError, Storage, device
+from .pickles import Budget, DamagedError, Machine, OtherKindError, RefusedError, Storage, device
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of an old file."""
@@ -90,7 +90,7 @@ class _ZipFile:
 
     def read(self) -> Any:
         if 'data.pkl' not in self.records:
-            raise RefusedError('a zip archive that PyTorch did not write')
+            raise OtherKindError(f'a zip archive that PyTorch did not write: {_advice(list(self.records))}')
         order = bytes(self._record('byteorder')).decode('ascii', 'replace') if 'byteorder' in self.records else 'little'
         if order not in NAMES:
             raise DamagedError(f'record byteorder says {order!r}')
@@ -144,8 +144,12 @@ class _OldFile:
 
     def read(self) -> Any:
         self.file.seek(0)
-        if self._pickle() != MAGIC:
-            raise RefusedError('a pickle that PyTorch did not write')
+        begin = self._pickle()
+        if type(begin) is not int or begin != MAGIC:
+            raise OtherKindError(
+                'a pickle that PyTorch did not write: if it holds arrays by name, call it .pkl and convert it: python '
+                'tools/convert_checkpoint.py FILE.pkl NEW.pth'
+            )
         self._pickle()
         self._pickle()
         result = self._pickle()
@@ -181,6 +185,16 @@ class _OldFile:
             raise DamagedError(f'storage {key} is cut short')
         if content and storage.data.device.type != 'meta':
             storage.data.copy_(_storage_of_bytes(content))
+
+
+def _advice(names: list[str]) -> str:
+    """What to do with a zip archive of these records."""
+    if names and all(name.endswith('.npy') for name in names):
+        return 'it holds arrays of numpy; call it .npz and convert it: tools/convert_checkpoint.py FILE.npz NEW.pth'
+    weights = [
+        name for name in names if name.endswith(('.pth', '.pt', '.safetensors', '.h5', '.index', '.pb', '.pdparams'))
+    ]
+    return f'unpack it and give the checkpoint inside; it holds {", ".join(weights[:3] or names[:3]) or "nothing"}'
 
 
 OTHER_ARCHIVES: dict[str, str] = {

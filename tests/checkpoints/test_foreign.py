@@ -1,16 +1,22 @@
 """What is no checkpoint is named for what it is, with what to do."""
 
+import bz2
 import gzip
+import lzma
 import os
 import pickle
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from tensorflow_files import chunk, table, write_graph
 from torch import nn
 
 from mmseg_deeplab.checkpoints import load_file
+from mmseg_deeplab.checkpoints.sources import read_source
 from mmseg_deeplab.cli.configure import load_config
 from mmseg_deeplab.errors import UserError
 
@@ -114,6 +120,155 @@ def test_unreadable_files_of_any_user(tmp_path, monkeypatch):
     monkeypatch.setattr('builtins.open', refused)
     with pytest.raises(UserError, match=r'a\.pth can not be read: Permission denied'):
         load_file(tmp_path / 'a.pth')
+
+
+CONVERT = r'convert it: python tools/convert_checkpoint\.py FILE NEW\.pth'
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'TFL3'.rjust(8, b'\x1c'), 'TensorFlow Lite'),
+        (b'ET12'.rjust(8, b'\x1c'), 'ExecuTorch'),
+        (b'\x08\x08\x12\x07pytorch\x1a\x052.1.0:', 'ONNX'),
+        (b'\x08\x09\x12\x04onnx', 'ONNX'),
+        (write_graph, f'graph of TensorFlow.*{CONVERT}'),
+        (chunk(1, b'VGG16') + chunk(100, chunk(1, b'conv1') + chunk(2, b'Convolution') + chunk(3, b'data')), 'Caffe'),
+        (chunk(1, b'VGG16') + chunk(2, chunk(4, b'conv1_1') + chunk(2, b'x')), 'Caffe'),
+        (table([(b'', b'')]), f'index of a TensorFlow checkpoint.*{CONVERT}'),
+        (b'model_checkpoint_path: "m"', 'note of its latest checkpoint: give the .index'),
+        (b'\x28\xb5\x2f\xfdxxxx', 'an archive: unpack it'),
+        (bz2.compress(b'x'), f'an archive: unpack it.*{CONVERT}'),
+        (lzma.compress(b'x'), f'an archive: unpack it.*{CONVERT}'),
+        (b'PK\x05\x06' + bytes(18), 'an empty zip archive'),
+        (b'MATLAB 7.3 MAT-file', 'MATLAB'),
+        (b'\x12\x01' + bytes(14), 'MXNet'),
+        (b'GGUF', 'GGUF'),
+        (b'%PDF-1.7', 'PDF'),
+        (b'GIF89a', 'a picture'),
+        (b'<Error><Code>AccessDenied', 'web page'),
+        (b'\xef\xbb\xbf<HTML>', 'web page'),
+    ],
+)
+@pytest.mark.parametrize('name', ['a.pth', 'model', 'weights.bin'])
+def test_contents_under_names_of_checkpoints(content, message, name, tmp_path):
+    if callable(content):
+        content(tmp_path / name, {'conv/weights': np.ones((2, 3), np.float32)})
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf'(?s){name} is no checkpoint of PyTorch but .*{message}') as error:
+        load_file(tmp_path / name)
+    assert 'damaged' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'suffix',
+    [*('.pdopt', '.pdmodel', '.pdiparams', '.meta', '.ort', '.plan', '.pte', '.mlmodel', '.weights', '.msgpack'),
+     *('.t7', '.joblib', '.pickle', '.yaml', '.txt', '.csv', '.xml', '.jpg', '.keras', '.zip', '.rar', '.7z')],
+)  # fmt: skip
+def test_names_that_tell(suffix, tmp_path):
+    (tmp_path / f'a{suffix}').write_bytes(b'x' * 20)
+    with pytest.raises(UserError, match=r'is no checkpoint of PyTorch but [^:]+: \w+') as error:
+        load_file(tmp_path / f'a{suffix}')
+    assert 'damaged' not in str(error.value)
+
+
+@pytest.mark.parametrize('suffix', ['.params', '.weights', '.bin', '.ckpt', '', '.safetensors', '.model', '.tar'])
+@pytest.mark.parametrize('new', [True, False])
+def test_the_content_counts_and_not_the_name(suffix, new, tmp_path):
+    torch.save(dict(w=torch.ones(2)), tmp_path / f'a{suffix}', _use_new_zipfile_serialization=new)
+    assert load_file(tmp_path / f'a{suffix}')['w'].tolist() == [1, 1]
+    safetensors.torch.save_file(dict(w=torch.ones(2)), tmp_path / f'b{suffix}')
+    assert load_file(tmp_path / f'b{suffix}')['w'].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize('protocol', range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize('new', [True, False])
+def test_every_pickle_protocol(protocol, new, tmp_path):
+    content = dict(state_dict=dict(w=torch.ones(2)), array=np.arange(3), text='x' * 300, big=2**70)
+    torch.save(content, tmp_path / 'a.pth', pickle_protocol=protocol, _use_new_zipfile_serialization=new)
+    found = load_file(tmp_path / 'a.pth')
+    assert found['state_dict']['w'].tolist() == [1, 1] and found['array'].tolist() == [0, 1, 2]
+    assert (found['text'], found['big']) == (content['text'], content['big'])
+
+
+def test_protocols_to_come(tmp_path):
+    """None of which may be called damage."""
+    (tmp_path / 'a.pth').write_bytes(b'\x80\x09' + pickle.dumps({}, 5)[2:])
+    with pytest.raises(UserError, match='refused: it holds a pickle of protocol 9, newer than'):
+        load_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize('content', [dict(a=1), dict(w=np.ones(3)), [1.5, 'x'], np.ones((2, 2))])
+def test_pickles_of_others(protocol, content, tmp_path):
+    (tmp_path / 'a.pth').write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(UserError, match='a pickle that PyTorch did not write.*convert it'):
+        load_file(tmp_path / 'a.pth')
+
+
+def test_what_nothing_is_known_of(tmp_path):
+    for content in (b'just text', bytes(50), b'\xff' * 50):
+        (tmp_path / 'a.pth').write_bytes(content)
+        with pytest.raises(UserError, match='damaged, or of a format that is not known here .it begins with b'):
+            load_file(tmp_path / 'a.pth')
+    torch.save(dict(w=torch.ones(200)), tmp_path / 'a.pth')
+    (tmp_path / 'a.pth').write_bytes((tmp_path / 'a.pth').read_bytes()[:300])
+    with pytest.raises(UserError, match='is cut short or damaged: '):  # its beginning tells what it was
+        load_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'names, message',
+    [
+        (['m/a.npy', 'm/b.npy'], 'arrays of numpy; call it .npz'),
+        (['m/readme.txt', 'm/best.pth'], 'unpack it and give the checkpoint inside; it holds best.pth'),
+        (['a.txt'], 'unpack it and give the checkpoint inside; it holds a.txt'),
+        (['m/config.json', 'm/model.weights.h5'], 'model of Keras'),
+    ],
+)
+def test_zip_archives(names, message, tmp_path):
+    with zipfile.ZipFile(tmp_path / 'a.pth', 'w') as archive:
+        for name in names:
+            archive.writestr(name, 'x')
+    with pytest.raises(UserError, match=message):
+        load_file(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize(
+    'files, message',
+    [
+        (['saved_model.pb', 'keras_metadata.pb'], 'SavedModel of TensorFlow: give its variables/variables.index'),
+        (['.metadata', '__0_0.distcp'], 'distributed checkpoint of PyTorch: python -m torch.distributed'),
+        (['data.pkl', 'version'], 'an unpacked .pth file: pack it again'),
+        (['_CHECKPOINT_METADATA', 'manifest.ocdbt'], 'Orbax'),
+        (['checkpoint', 'm.index', 'm.data-00000-of-00001'], r'convert it: .*/m\.index NEW\.pth'),
+        (['readme.txt', 'model.pdparams'], r'convert it: .*/model\.pdparams NEW\.pth'),
+    ],
+)
+def test_kinds_of_folders(files, message, tmp_path):
+    for name in files:
+        (tmp_path / name).touch()
+    for read in (load_file, read_source):
+        with pytest.raises(UserError, match=f'is a folder, not a checkpoint: .*{message}'):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize('suffix', ['.pdparams', '.h5', '.npz', '.pb', '.index', '.pkl', '.tar.gz', '.pth'])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'', 'is empty'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'pointer of Git LFS'),
+        (b'<!DOCTYPE html>', 'a web page'),
+        (None, 'there is no checkpoint'),
+    ],
+)
+def test_what_the_converters_are_given_in_the_place_of_a_file(suffix, content, message, tmp_path):
+    if content is not None:
+        (tmp_path / f'a{suffix}').write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_source(tmp_path / f'a{suffix}')
 
 
 @pytest.mark.parametrize('name', ['iter_2.pth', 'model.safetensors', 'model.pt'])
