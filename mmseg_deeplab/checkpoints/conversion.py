@@ -1,11 +1,9 @@
 """Converting a file: read, convert, fit to a model that is built from its config, write, report."""
 
-import copy
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -15,7 +13,7 @@ from .convert import convert_state
 from .convert.rules import Conversion
 from .load import check_weights, load_file
 from .npz_file import read_npz
-from .options import option_lines, options_that_differ
+from .options import build, option_lines, options_that_differ, unseen_options
 from .save import save_file
 from .unfold import unfold_batch_norm
 
@@ -60,7 +58,7 @@ def convert_file(
     state, checkpoint = read_source(src)
     conversion = convert_state(state, source_format)
     cfg = conversion.model if config is None else Config.fromfile(config).model
-    differing = options_that_differ(conversion.model, cfg, with_eps=not conversion.identity_norms)
+    differing = [] if config is None else options_that_differ(conversion.model, cfg, conversion.identity_norms)
     model = build(cfg)
     fit_to_model(conversion, model, str(src), differing)
     if calibrate is not None:
@@ -93,18 +91,6 @@ def class_names(conversion: Conversion, checkpoint: dict) -> dict:
         f'were trained'
     )
     return dict(dataset_meta=known[1])
-
-
-def build(cfg: dict) -> nn.Module:
-    """Build a model, or only the backbone of a config without a head, without pretrained weights."""
-    cfg = copy.deepcopy(dict(cfg))
-    cfg.pop('data_preprocessor', None)  # has no parameters
-    for part in ('backbone', 'decode_head'):
-        if part in cfg:
-            cfg[part].pop('init_cfg', None)
-    if 'decode_head' not in cfg:
-        return nn.ModuleDict(dict(backbone=MODELS.build(cfg['backbone'])))
-    return MODELS.build(cfg)
 
 
 def fit_to_model(conversion: Conversion, model: nn.Module, source: str, differing: list[str]) -> None:
@@ -158,6 +144,8 @@ def report(conversion: Conversion, dst: str | Path, config: str | Path | None, d
         reasons.setdefault(reason, []).append(name)
     lines += [f'Dropped, {reason}: {len(names)} ({names[0]}, ...).' for reason, names in reasons.items()]
     lines += [f'Note: {note}.' for note in conversion.notes]
+    lines.append(f'Not in the file, and taken as in the published ones of {conversion.source}:')
+    lines += [f'  {option}' for option in unseen_options(conversion.model)]
     if conversion.holds != ('',):
         parts = sorted({prefix.split('.')[0] for prefix in conversion.holds})
         options = [

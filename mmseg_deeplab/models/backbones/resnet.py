@@ -132,8 +132,8 @@ class DeepLabResNet(DeepLabBackbone):
         """Block4's units at rates that are stated as they are."""
         if multi_grid is not None:
             raise UserError(
-                f'block4_rates={tuple(rates)} are the rates themselves, multi_grid={tuple(multi_grid)} multiplies those '
-                f'of the output stride: give DeepLabResNet one of them'
+                f'block4_rates={tuple(rates)} are rates themselves, multi_grid={tuple(multi_grid)} multiplies those of '
+                f'the output stride: give DeepLabResNet one of them'
             )
         if len(rates) != len(plan) or any(rate < 1 for rate in rates):
             raise UserError(
