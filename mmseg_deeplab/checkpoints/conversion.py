@@ -1,5 +1,6 @@
 """Converting a file: read, convert, fit to a model that is built from its config, write, report."""
 
+import tempfile
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from .npz_file import read_npz
 from .options import build, option_lines, options_that_differ, unseen_options
 from .save import save_file
 from .unfold import unfold_batch_norm
+from .written_config import atomic_text, check_place, config_text
 
 
 def read_source(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -38,6 +40,7 @@ def convert_file(
     source_format: str = 'auto',
     config: str | Path | None = None,
     calibrate: str | Path | None = None,
+    write_config: str | Path | None = None,
 ) -> str:
     """Convert a checkpoint, check that it fits a model to the last parameter, and write it.
 
@@ -48,12 +51,14 @@ def convert_file(
         config: Config whose model it must fit; None builds the model that fits the source.
         calibrate: Folder of images on which the statistics of a folded batch norm are measured, so that it can be
             trained.
+        write_config: Config file to write, for a whole model; beside `dst` if neither it nor `config` is given.
 
     Returns:
         A report for people: what fits, what was dropped, and how to use the file.
 
     Raises:
         CheckpointMismatchError: If the model has other parameters; names the options that make it fit.
+        UserError: If another config lies in the place of the one to write.
     """
     state, checkpoint = read_source(src)
     conversion = convert_state(state, source_format)
@@ -64,10 +69,43 @@ def convert_file(
     if calibrate is not None:
         calibrate_norms(conversion, model, calibrate)
     meta = dict(
-        converted_from=Path(src).name, model=option_lines(conversion.model), **class_names(conversion, checkpoint)
+        converted_from=Path(src).name,
+        model=option_lines(conversion.model),
+        data_preprocessor=conversion.model['data_preprocessor'],
+        **class_names(conversion, checkpoint),
     )
+    written = _place_of_config(conversion, Path(dst), config, write_config)
+    text = ''
+    if written is not None:
+        text = config_text(conversion.model, conversion.source, Path(dst))
+        check_place(written, text)
+        meta['cfg'] = _resolved(text)
     save_file(dict(state_dict=conversion.state_dict, meta=meta), dst)
-    return report(conversion, dst, config, differing)
+    if written is not None:
+        atomic_text(written, text)
+    return report(conversion, dst, config, differing, written)
+
+
+def _place_of_config(
+    conversion: Conversion, dst: Path, config: str | Path | None, write_config: str | Path | None
+) -> Path | None:
+    """The config file to write, None for none."""
+    if conversion.holds != ('',):
+        if write_config is not None:
+            raise UserError(f'--write-config is for whole models, but the source holds only {_part(conversion)}')
+        return None
+    if write_config is not None:
+        return Path(write_config)
+    return dst.with_suffix('.py') if config is None else None
+
+
+def _resolved(text: str) -> str:
+    """A config with its bases in one text of values, as a training leaves it in its checkpoints."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'config.py')
+        path.write_text(text, encoding='utf-8')
+        cfg = Config.fromfile(path)
+    return cfg.pretty_text
 
 
 def class_names(conversion: Conversion, checkpoint: dict) -> dict:
@@ -136,7 +174,13 @@ def calibrate_norms(conversion: Conversion, model: nn.Module, folder: str | Path
     conversion.notes[:] = [f'Batch norm was folded into the weights; its statistics were measured on {count} images']
 
 
-def report(conversion: Conversion, dst: str | Path, config: str | Path | None, differing: list[str]) -> str:
+def report(
+    conversion: Conversion,
+    dst: str | Path,
+    config: str | Path | None,
+    differing: list[str],
+    written: Path | None = None,
+) -> str:
     """What was converted and how to use it."""
     lines = [f'{dst}: {len(conversion.state_dict)} tensors, all that {_part(conversion)} has.']
     reasons: dict[str, list[str]] = {}
@@ -154,6 +198,8 @@ def report(conversion: Conversion, dst: str | Path, config: str | Path | None, d
             for option in ('type=Pretrained', f'checkpoint={dst}', f'prefix={part}')
         ]
         lines.append(f'Start a training from it with --cfg-options {" ".join(options)}')
+    if written is not None:
+        lines.append(f'Its config is {written}: python tools/test.py {written} {dst}')
     if config is None:
         lines += ['The config that fits it:', option_lines(conversion.model)]
     elif differing:
