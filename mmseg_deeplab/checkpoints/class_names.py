@@ -23,6 +23,7 @@ DATASETS_OF = {
     'vainf': {**_VOC, **_CITYSCAPES},
     'jfzhang95': {**_VOC, **_CITYSCAPES},  # also what it trains on COCO
     'detectron2': _CITYSCAPES,
+    'huggingface': _VOC,
 }
 """Layout -> number of classes -> the data set that its published files of that many classes were trained on."""
 
