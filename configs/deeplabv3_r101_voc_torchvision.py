@@ -12,6 +12,7 @@ model = dict(
     num_classes=_base_.num_classes,
     crop_size=_base_.crop_size,
     output_stride=8,
+    data_preprocessor=dict(test_cfg=None),  # torchvision does not pad images
     backbone=dict(multi_grid=None),
     decode_head=dict(extra_convs=1, aspp_dropout=0.5, align_corners=False),
 )

@@ -23,6 +23,7 @@ DATASETS_OF = {
     'vainf': {**_VOC, **_CITYSCAPES},
     'jfzhang95': {**_VOC, **_CITYSCAPES},  # also what it trains on COCO
     'detectron2': _CITYSCAPES,
+    'huggingface': _VOC,
 }
 """Layout -> number of classes -> the data set that its published files of that many classes were trained on."""
 
@@ -46,9 +47,14 @@ def names_in(checkpoint: Mapping, count: int) -> dict | None:
     return dict(classes=list(classes), palette=[[int(value) for value in colour] for colour in palette])
 
 
+def dataset_name(source: str, count: int) -> str | None:
+    """The data set that published files of a layout and number of classes belong to."""
+    return DATASETS_OF.get(source, {}).get(count)
+
+
 def names_of(source: str, count: int) -> tuple[str, dict] | None:
     """The data set that published files of a layout and number of classes belong to, with class names and palette."""
-    name = DATASETS_OF.get(source, {}).get(count)
+    name = dataset_name(source, count)
     if name is None:
         return None
     kind: Any = DATASETS.get(name)

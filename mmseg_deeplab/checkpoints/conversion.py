@@ -1,11 +1,10 @@
 """Converting a file: read, convert, fit to a model that is built from its config, write, report."""
 
-import copy
+import tempfile
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmseg.registry import MODELS
 from torch import nn
 
 from ..errors import UserError
@@ -13,10 +12,11 @@ from .class_names import names_in, names_of
 from .comparison import compare, mismatch_error
 from .convert import convert_state
 from .convert.rules import Conversion
-from .options import option_lines, options_that_differ
+from .options import build, option_lines, options_that_differ, unseen_options
 from .save import save_file
 from .sources import read_source
 from .unfold import unfold_batch_norm
+from .written_config import atomic_text, check_place, config_text
 
 
 def convert_file(
@@ -25,6 +25,7 @@ def convert_file(
     source_format: str = 'auto',
     config: str | Path | None = None,
     calibrate: str | Path | None = None,
+    write_config: str | Path | None = None,
     ema: bool = False,
 ) -> str:
     """Convert a checkpoint, check that it fits a model to the last parameter, and write it.
@@ -36,6 +37,7 @@ def convert_file(
         config: Config whose model it must fit; None builds the model that fits the source.
         calibrate: Folder of images on which the statistics of a folded batch norm are measured, so that it can be
             trained.
+        write_config: Config file to write, for a whole model; beside `dst` if neither it nor `config` is given.
         ema: Take the averaged weights of a source that holds plain ones too.
 
     Returns:
@@ -43,21 +45,55 @@ def convert_file(
 
     Raises:
         CheckpointMismatchError: If the model has other parameters; names the options that make it fit.
+        UserError: If another config lies in the place of the one to write.
     """
     state, checkpoint, notes = read_source(src, ema)
     conversion = convert_state(state, source_format)
     conversion.notes += notes
     cfg = conversion.model if config is None else Config.fromfile(config).model
-    differing = options_that_differ(conversion.model, cfg, with_eps=not conversion.identity_norms)
+    differing = [] if config is None else options_that_differ(conversion.model, cfg, conversion.identity_norms)
     model = build(cfg)
     fit_to_model(conversion, model, str(src), differing)
     if calibrate is not None:
         calibrate_norms(conversion, model, calibrate)
     meta = dict(
-        converted_from=Path(src).name, model=option_lines(conversion.model), **class_names(conversion, checkpoint)
+        converted_from=Path(src).name,
+        model=option_lines(conversion.model),
+        data_preprocessor=conversion.model['data_preprocessor'],
+        **class_names(conversion, checkpoint),
     )
+    written = _place_of_config(conversion, Path(dst), config, write_config)
+    text = ''
+    if written is not None:
+        text = config_text(conversion.model, conversion.source, Path(dst))
+        check_place(written, text)
+        meta['cfg'] = _resolved(text)
     save_file(dict(state_dict=conversion.state_dict, meta=meta), dst)
-    return report(conversion, dst, config, differing)
+    if written is not None:
+        atomic_text(written, text)
+    return report(conversion, dst, config, differing, written)
+
+
+def _place_of_config(
+    conversion: Conversion, dst: Path, config: str | Path | None, write_config: str | Path | None
+) -> Path | None:
+    """The config file to write, None for none."""
+    if conversion.holds != ('',):
+        if write_config is not None:
+            raise UserError(f'--write-config is for whole models, but the source holds only {_part(conversion)}')
+        return None
+    if write_config is not None:
+        return Path(write_config)
+    return dst.with_suffix('.py') if config is None else None
+
+
+def _resolved(text: str) -> str:
+    """A config with its bases in one text of values, as a training leaves it in its checkpoints."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'config.py')
+        path.write_text(text, encoding='utf-8')
+        cfg = Config.fromfile(path)
+    return cfg.pretty_text
 
 
 def class_names(conversion: Conversion, checkpoint: dict) -> dict:
@@ -81,18 +117,6 @@ def class_names(conversion: Conversion, checkpoint: dict) -> dict:
         f'were trained'
     )
     return dict(dataset_meta=known[1])
-
-
-def build(cfg: dict) -> nn.Module:
-    """Build a model, or only the backbone of a config without a head, without pretrained weights."""
-    cfg = copy.deepcopy(dict(cfg))
-    cfg.pop('data_preprocessor', None)  # has no parameters
-    for part in ('backbone', 'decode_head'):
-        if part in cfg:
-            cfg[part].pop('init_cfg', None)
-    if 'decode_head' not in cfg:
-        return nn.ModuleDict(dict(backbone=MODELS.build(cfg['backbone'])))
-    return MODELS.build(cfg)
 
 
 def fit_to_model(conversion: Conversion, model: nn.Module, source: str, differing: list[str]) -> None:
@@ -138,7 +162,13 @@ def calibrate_norms(conversion: Conversion, model: nn.Module, folder: str | Path
     conversion.notes[:] = [f'Batch norm was folded into the weights; its statistics were measured on {count} images']
 
 
-def report(conversion: Conversion, dst: str | Path, config: str | Path | None, differing: list[str]) -> str:
+def report(
+    conversion: Conversion,
+    dst: str | Path,
+    config: str | Path | None,
+    differing: list[str],
+    written: Path | None = None,
+) -> str:
     """What was converted and how to use it."""
     lines = [f'{dst}: {len(conversion.state_dict)} tensors, all that {_part(conversion)} has.']
     reasons: dict[str, list[str]] = {}
@@ -146,6 +176,8 @@ def report(conversion: Conversion, dst: str | Path, config: str | Path | None, d
         reasons.setdefault(reason, []).append(name)
     lines += [f'Dropped, {reason}: {len(names)} ({names[0]}, ...).' for reason, names in reasons.items()]
     lines += [f'Note: {note}.' for note in conversion.notes]
+    lines.append(f'Not in the file, and taken as in the published ones of {conversion.source}:')
+    lines += [f'  {option}' for option in unseen_options(conversion.model)]
     if conversion.holds != ('',):
         parts = sorted({prefix.split('.')[0] for prefix in conversion.holds})
         options = [
@@ -154,6 +186,8 @@ def report(conversion: Conversion, dst: str | Path, config: str | Path | None, d
             for option in ('type=Pretrained', f'checkpoint={dst}', f'prefix={part}')
         ]
         lines.append(f'Start a training from it with --cfg-options {" ".join(options)}')
+    if written is not None:
+        lines.append(f'Its config is {written}: python tools/test.py {written} {dst}')
     if config is None:
         lines += ['The config that fits it:', option_lines(conversion.model)]
     elif differing:

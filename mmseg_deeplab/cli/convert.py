@@ -21,7 +21,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--from', dest='source_format', default='auto', choices=('auto', *FORMATS), help='layout of the source'
     )
-    parser.add_argument('--config', help='config that it must fit; without, the one that fits is printed')
+    parser.add_argument('--config', help='config that it must fit; without, the one that fits is written')
+    parser.add_argument(
+        '--write-config', metavar='FILE', help='config to write, for test, predict and train; DST.py without --config'
+    )
     parser.add_argument(
         '--calibrate',
         metavar='FOLDER',
@@ -37,4 +40,5 @@ def main() -> None:
     """Convert and say what became of it."""
     args = parse_args()
     config = read_config(args.config).filename if args.config else None
-    print(convert_file(args.src, args.dst, args.source_format, config, args.calibrate, args.ema))
+    report = convert_file(args.src, args.dst, args.source_format, config, args.calibrate, args.write_config, args.ema)
+    print(report)

@@ -103,5 +103,5 @@ def _own(spans: Sequence[Span], number: int, cells: int, model: DeepLab) -> slic
         last = ((following + spans[number][1]) // 2 - following) // stride + (following - start) // stride
     elif number > 0:  # without what the preprocessor pads small tiles with
         length = spans[number][1] - start
-        last = min(cells, -(-(length - 1) // stride) + 1 if model.align_corners else -(-length // stride))
+        last = min(cells, -(-(length - 1) // stride) + 1 if model.pads_to_corners else -(-length // stride))
     return slice(first, last or cells)

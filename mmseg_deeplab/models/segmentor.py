@@ -30,6 +30,10 @@ from .windows import Span, blend, even_weights
 
 _KEEP_LOGITS = ContextVar('keep_logits', default='none')
 _FEATURES: ContextVar[tuple[Tensor, ...] | None] = ContextVar('features', default=None)
+TEST_PADDINGS = ('corners', 'none', 'cells')
+SCALED_SIZES = ('corners', 'factor')
+DECODER_STRIDE = 4
+"""Stride of the logits of a head with a decoder."""
 CLASSES_AT_ONCE = 8
 """Class maps that are brought to full size together at test time; fewer is slower, more takes memory."""
 
@@ -61,7 +65,7 @@ def with_features(features: tuple[Tensor, ...] | None) -> Generator[None, None, 
 
 @dataclass(frozen=True)
 class CoarseLogits:
-    """A network's logits (C, h, w) of one image, and the size of its input with and without padding to the grid."""
+    """A network's logits (C, h, w) of one image, the size to which they are resized, and that of its input in it."""
 
     data: Tensor
     padded_size: Sequence[int]
@@ -141,7 +145,8 @@ class DeepLab(EncoderDecoder):
 
     At test time images are padded right and bottom with the mean to k * output_stride + 1 pixels if the head puts
     corners on corners, as the releases pad theirs (513, 1025 x 2049): on other sizes the corners of features and
-    pixels differ, and logits are moved by up to output_stride - 1 pixels.
+    pixels differ, and logits are moved by up to output_stride - 1 pixels. Other codebases have other rules, by which
+    their weights were trained and measured: `test_padding` and `scaled_size`.
 
     Args:
         backbone: Config of a DeepLab backbone.
@@ -158,6 +163,11 @@ class DeepLab(EncoderDecoder):
             TensorFlow release trains them (`fine_tune_batch_norm=False`).
         multi_scale_inputs: Scales of the input, 1.0 first; (1.0, 0.75, 0.5) in v2 on ResNet. The logits of all are
             brought to the size of the first and their maximum is taken (v2, section 4.1.2).
+        test_padding: What makes up for sizes that are no multiple of the output stride. 'corners' is the rule above.
+            'none' brings the logits of the image as it is to its size. 'cells' makes them as many pixels as their
+            cells are long and cuts off what is beyond the image, as detectron2 does.
+        scaled_size: Size of the scaled inputs at test: 'corners', (side - 1) * scale + 1, as in Caffe; or 'factor',
+            side * scale rounded down, sampled at steps of exactly 1 / scale, as in kazuto1011/deeplab-pytorch.
         keep_seg_logits: Whether predictions carry `seg_logits` at the original size. They take 4 bytes for each class
             and pixel, so by default only the label map, `pred_sem_seg`, is made, a few classes at a time.
         crf: Arguments of `mmseg_deeplab.crf.DenseCRFLayer`, such as `dict(iterations=5, learn=True)`: predictions and
@@ -181,6 +191,8 @@ class DeepLab(EncoderDecoder):
         frozen_bn: Sequence[str] = (),
         frozen_bn_affine: bool = True,
         multi_scale_inputs: Sequence[float] = (1.0,),
+        test_padding: str = 'corners',
+        scaled_size: str = 'corners',
         keep_seg_logits: bool = False,
         crf: dict | None = None,
         **kwargs,
@@ -200,6 +212,13 @@ class DeepLab(EncoderDecoder):
         if len(multi_scale_inputs) > 1 and kwargs.get('auxiliary_head') is not None:
             raise UserError('multi_scale_inputs gives each scale a loss of its own; leave auxiliary_head out')
         self.multi_scale_inputs = tuple(multi_scale_inputs)
+        for name, value, allowed in (
+            ('test_padding', test_padding, TEST_PADDINGS),
+            ('scaled_size', scaled_size, SCALED_SIZES),
+        ):
+            if value not in allowed:
+                raise UserError(f'model.{name}={value!r} is unknown; choose one of {allowed}')
+        self.test_padding, self.scaled_size = test_padding, scaled_size
         if num_classes is not None:
             decode_head = _hand_on('num_classes', num_classes, decode_head, 'decode_head')
             if kwargs.get('auxiliary_head') is not None:
@@ -313,7 +332,12 @@ class DeepLab(EncoderDecoder):
     def _scale_features(self, inputs: Tensor) -> Iterator[Any]:
         """Features of each scale of the input; 321 pixels become 241 and 161, as in Caffe."""
         for scale in self.multi_scale_inputs:
-            scaled = inputs if scale == 1 else self._zoom(inputs, scaled_size(inputs.shape[2:], scale))
+            if scale == 1:
+                scaled = inputs
+            elif self.scaled_size == 'corners' or self.training:  # the loss needs labels at every 8th pixel
+                scaled = self._zoom(inputs, scaled_size(inputs.shape[2:], scale))
+            else:
+                scaled = F.interpolate(inputs, scale_factor=scale, mode='bilinear', align_corners=self.align_corners)
             yield self.extract_feat(scaled)
 
     def _scale_logits(self, inputs: Tensor) -> list[Tensor]:
@@ -342,9 +366,21 @@ class DeepLab(EncoderDecoder):
             *(Fraction(s).limit_denominator(8).denominator for s in self.multi_scale_inputs)
         )
 
+    @property
+    def pads_to_corners(self) -> bool:
+        """Whether images are padded so that corners of features are corners of pixels."""
+        return self.align_corners and self.test_padding == 'corners'
+
+    def _full_size(self, logits: Tensor, inputs: Tensor) -> list[int]:
+        """The size to which logits (N, C, h, w) of padded images (N, 3, H, W) are resized."""
+        if self.test_padding != 'cells':
+            return list(inputs.shape[2:])
+        decodes = getattr(self.decode_head, 'needs_low_level', False)
+        return [cells * (DECODER_STRIDE if decodes else self.output_stride) for cells in logits.shape[2:]]
+
     def _pad_to_grid(self, inputs: Tensor) -> Tensor:
         """Pad normalised images (N, 3, H, W) so that every scale of them has corners on corners of its features."""
-        if not self.align_corners:
+        if not self.pads_to_corners:
             return inputs
         below, right = (-(side - 1) % self.grid for side in inputs.shape[2:])
         return F.pad(inputs, (0, right, 0, below))
@@ -354,9 +390,10 @@ class DeepLab(EncoderDecoder):
         return self.padded_logits(inputs)[..., : inputs.shape[2], : inputs.shape[3]]
 
     def padded_logits(self, inputs: Tensor) -> Tensor:
-        """Logits of images (N, 3, H, W), at the size that these have when they are padded to the grid."""
+        """Logits of images (N, 3, H, W), at the size that these have when they are padded, or larger."""
         padded = self._pad_to_grid(inputs)
-        return self._zoom(self._forward(padded), padded.shape[2:])
+        logits = self._forward(padded)
+        return self._zoom(logits, self._full_size(logits, padded))
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits of images (N, 3, H, W) at their size, whole or by windows, after the CRF if there is one."""
@@ -430,8 +467,9 @@ class DeepLab(EncoderDecoder):
                 return super().predict(inputs, data_samples)
             return self._predict_sliding(inputs, data_samples)
         padded = self._pad_to_grid(inputs)
-        sizes = tuple(padded.shape[2:]), tuple(inputs.shape[2:])
-        for logits, sample in zip(self._forward(padded), data_samples, strict=True):
+        batch = self._forward(padded)
+        sizes = self._full_size(batch, padded), tuple(inputs.shape[2:])
+        for logits, sample in zip(batch, data_samples, strict=True):
             coarse = CoarseLogits(logits, *sizes)
             if _KEEP_LOGITS.get() != 'coarse alone':
                 sample.pred_sem_seg = PixelData(data=self._label_map(coarse, sample.metainfo))

@@ -107,7 +107,10 @@ def xception41(net, x):
 
 
 def resnet50_beta(net, x):
-    """Features at output stride 16; strides are in the last unit of a block, on its 3x3 convolution."""
+    """Features at output stride 16; strides are in the last unit of a block, on its 3x3 convolution.
+
+    The low-level features are the end point `block1/unit_2/bottleneck_v1/conv3`: no shortcut is added, and no ReLU.
+    """
     for i, (out, stride) in enumerate(((64, 2), (64, 1), (128, 1)), start=1):
         x = net.layer(x, f'resnet_v1_50/conv1_{i}', out, 3, stride=stride)
     x = F.max_pool2d(x, 3, 2, 1)
@@ -117,11 +120,11 @@ def resnet50_beta(net, x):
         width = 4 * 2 ** (block - 1)
         for unit in range(1, units + 1):
             s = stride if unit == units else 1
-            if block == 1 and unit == units:
-                low = x
             scope = f'resnet_v1_50/block{block}/unit_{unit}/bottleneck_v1'
             y = net.layer(net.layer(x, f'{scope}/conv1', width), f'{scope}/conv2', width, 3, stride=s, rate=rate)
             y = net.layer(y, f'{scope}/conv3', 4 * width, act=linear)
+            if scope.endswith('block1/unit_2/bottleneck_v1'):
+                low = y
             shortcut = x[:, :, ::s, ::s]
             if unit == 1:
                 shortcut = net.layer(x, f'{scope}/shortcut', 4 * width, stride=s, act=linear)

@@ -40,7 +40,12 @@ SIZES = {'model.backbone.depth', 'model.backbone.base_channels', 'model.num_clas
     'network, config, others',
     [
         (torchvision_v3, 'deeplabv3_r101_voc_torchvision', {'model.decode_head.channels'}),
-        (kazuto_v2, 'deeplabv2_r101_voc', {'model.decode_head.align_corners'}),  # the paper's is True
+        # Caffe's resizes and padding are those of the paper
+        (
+            kazuto_v2,
+            'deeplabv2_r101_voc',
+            {'model.decode_head.align_corners', 'model.scaled_size', 'model.data_preprocessor.test_cfg'},
+        ),
         (caffe_vgg, 'deeplabv1_vgg16_voc', set()),
     ],
 )

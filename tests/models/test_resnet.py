@@ -64,6 +64,33 @@ def test_the_low_level_features_of_the_release_are_before_the_stride():
     assert first.layer2[0].conv2.stride == (2, 2)
 
 
+@torch.no_grad()
+def test_the_low_level_features_of_the_release_are_before_addition_and_relu():
+    # slim's bottleneck: conv3 has batch norm and no activation; the shortcut is added to it, then comes the ReLU.
+    torch.manual_seed(0)
+    model = DeepLabResNet(50, 16, strided_unit='last', low_level='branch', base_channels=4).eval()
+    whole = DeepLabResNet(50, 16, strided_unit='last', base_channels=4).eval()
+    whole.load_state_dict(model.state_dict())
+    x = torch.randn(1, 3, 65, 97)
+    seen = {}
+    model.layer1[1].bn3.register_forward_hook(lambda module, inputs, output: seen.update(branch=output.clone()))
+    low_level, *features = model(x)
+    outputs = whole(x)
+    assert torch.equal(low_level, seen['branch']) and low_level.min() < 0
+    before = whole.layer1[0](whole.maxpool(whole.relu(whole.bn1(whole.conv1(x)))))
+    torch.testing.assert_close(torch.relu(low_level + before), outputs[0])
+    for mine, other in zip(features, outputs[1:], strict=True):
+        torch.testing.assert_close(mine, other)
+    first = DeepLabResNet(50, 16, low_level='branch', base_channels=4).eval()
+    assert first(x)[0].shape == (1, 16, 17, 25) and first(x)[0].min() < 0
+
+
+def test_the_rates_of_block4_as_they_are():
+    # MMSegmentation's d16-mg124: multi_grid (1, 2, 4) there is the dilation itself.
+    for output_stride in (8, 16):
+        assert rates_of(DeepLabResNet(50, output_stride, block4_rates=(1, 2, 4), base_channels=4).layer4) == [1, 2, 4]
+
+
 def test_stride_on_the_1x1_convolution():
     model = DeepLabResNet(50, 32, strided_conv='1x1', base_channels=4)
     assert (model.layer2[0].conv1.stride, model.layer2[0].conv2.stride) == ((2, 2), (1, 1))
@@ -109,6 +136,10 @@ def test_every_parameter_gets_a_gradient():
         (dict(output_stride=64), r'choose one of \(8, 16, 32\)'),
         (dict(output_stride=128, num_blocks=5), r'choose one of \(8, 16, 32, 64\)'),
         (dict(multi_grid=(1, 2)), 'one positive factor for each of the 3 units'),
+        (dict(block4_rates=(1, 2)), 'one positive rate for each of its 3 units'),
+        (dict(block4_rates=(1, 2, 0)), 'one positive rate'),
+        (dict(block4_rates=(1, 2, 4), multi_grid=(1, 2, 4)), 'give DeepLabResNet one of them'),
+        (dict(low_level='sum'), "choose one of .'output', 'branch'."),
         (dict(num_blocks=8), 'num_blocks=8 is unknown'),
         (dict(strided_unit='second'), "choose one of .'first', 'last'."),
         (dict(strided_conv='5x5'), 'strided_conv'),

@@ -8,7 +8,10 @@ from torch import Tensor
 from ...errors import UserError
 from .rules import Conversion
 
-FORMATS = ('tensorflow', 'torchvision', 'mmseg', 'kazuto', 'vgg', 'vainf', 'jfzhang95', 'timm', 'detectron2', 'smp')
+FORMATS = (
+    *('tensorflow', 'torchvision', 'mmseg', 'kazuto', 'vgg', 'vainf', 'jfzhang95', 'timm', 'detectron2', 'smp'),
+    'huggingface',
+)
 
 
 def detect_format(state: Mapping[str, Tensor]) -> str | None:

@@ -111,7 +111,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         )
     return Conversion(
         converted,
-        deeplab(backbone, head, 16, IMAGENET),
+        deeplab(backbone, head, 16, IMAGENET, test_padding='cells'),
         dropped,
         identity_norms=[f'{OURS}.pooled.0.bn'],
         notes=[POOLING],

@@ -1,11 +1,11 @@
-"""jfzhang95/pytorch-deeplab-xception: DeepLab v3+ on ResNet-101 and Xception-65."""
+"""jfzhang95/pytorch-deeplab-xception: DeepLab v3+ on ResNet-101, Xception-65 and MobileNetV2."""
 
 import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rules import IMAGENET, Conversion, Rule, apply_rules, deeplab, pool_first, resnet
+from .rules import IMAGENET, Conversion, Rule, apply_rules, deeplab, mobilenet_unit, pool_first, resnet
 
 HEAD = (
     Rule(
@@ -23,7 +23,20 @@ HEAD = (
     Rule(r'decoder\.last_conv\.8\.(\w+)', r'decode_head.conv_seg.\1'),
 )
 RESNET = (Rule(r'(backbone\.(?:conv1|bn1|layer\d)\..+)', r'\1'), *HEAD)
+MOBILENET = (
+    Rule(r'backbone\.(?:low|high)_level_features\..+', dropped='the same as backbone.features'),
+    Rule(r'backbone\.features\.0\.0\.weight', 'backbone.conv1.conv.weight'),
+    Rule(r'backbone\.features\.0\.1\.(\w+)', r'backbone.conv1.bn.\1'),
+    Rule(r'backbone\.features\.(\d+)\.conv\.(\d)\.(\w+)', lambda m: _mobilenet_part(m)),
+    *HEAD,
+)
 SEPARABLE = {'conv1': 'conv_dw', 'bn': 'bn_dw', 'pointwise': 'conv_pw'}
+
+
+def _mobilenet_part(match: re.Match) -> str:
+    """Convolutions are at places 0, 3 and 6 of a residual, each with its batch norm behind."""
+    place, inner = divmod(int(match[2]), 3)
+    return f'{mobilenet_unit(int(match[1]) - 1)}.conv.{place}.{("conv", "bn")[inner]}.{match[3]}'
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
@@ -33,12 +46,17 @@ def recognises(state: Mapping[str, Tensor]) -> bool:
 
 def convert(state: Mapping[str, Tensor]) -> Conversion:
     """Convert v3+ on either backbone."""
-    notes = ['Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8']
+    notes = [STRIDE]
     if 'backbone.block1.skip.weight' in state:
         converted, dropped = apply_rules(_xception_rules(state), state, 'jfzhang95')
         norm_cfg = dict(type='BN', eps=1e-5)
         backbone = dict(type='AlignedXception', depth=65, variant='jfzhang95', norm_cfg=norm_cfg)
-        notes.append(OS8_XCEPTION)
+    elif 'backbone.features.0.0.weight' in state:
+        converted, dropped = apply_rules(MOBILENET, state, 'jfzhang95')
+        backbone = dict(
+            type='DeepLabMobileNetV2', low_level='output', padding='residual', row_rates=(1, 1, 1, 1, 1, 1, 2)
+        )
+        notes.append(OS8_MOBILENET)
     else:
         converted, dropped = apply_rules(RESNET, state, 'jfzhang95')
         backbone = resnet(converted, multi_grid=(1, 2, 4), strided_conv='3x3', rate_of_lost_stride='new')
@@ -52,7 +70,8 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         decoder_kernels=(3, 3),
         align_corners=True,
     )
-    return Conversion(converted, deeplab(backbone, head, 16, IMAGENET), dropped, notes=notes)
+    model = deeplab(backbone, head, 16, IMAGENET, test_padding='none')
+    return Conversion(converted, model, dropped, notes=notes)
 
 
 def _xception_rules(state: Mapping[str, Tensor]) -> tuple[Rule, ...]:
@@ -89,7 +108,5 @@ def _places_of_convs(state: Mapping[str, Tensor]) -> dict[int, list[int]]:
     return {block: sorted(found) for block, found in places.items()}
 
 
-OS8_XCEPTION = (
-    "At output stride 8 this codebase's Xception leaves the last convolution of block20 at rate 1; AlignedXception has "
-    'rate 2 there, as the TensorFlow release. At 16 both are the same'
-)
+STRIDE = 'Output stride 16 is that of the published files; for one trained at 8 set model.output_stride=8'
+OS8_MOBILENET = 'At output stride 8 its MobileNetV2 also needs model.backbone.row_rates=(1, 1, 1, 1, 2, 2, 4)'

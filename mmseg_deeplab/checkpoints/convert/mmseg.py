@@ -1,14 +1,15 @@
-"""MMSegmentation: ResNet-v1c backbones, and its own DeepLabV3 and DeepLabV3+ models.
+"""MMSegmentation: ResNet-v1c backbones, and its own DeepLabV3 and DeepLabV3+ models, also on MobileNetV2.
 
 Its heads have a 3x3 projection of 512 channels behind ASPP; they are taken as they are, on this package's backbone.
 """
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
-from .rules import BACKBONE_ONLY, IMAGENET, Conversion, Rule, apply_rules, deeplab, resnet
+from .rules import BACKBONE_ONLY, IMAGENET, Conversion, Rule, apply_rules, deeplab, mobilenet_width, resnet
 
 RULES = (
     Rule(r'fc\.\w+', dropped='classification network beyond the features'),
@@ -26,11 +27,20 @@ def recognises(state: Mapping[str, Tensor]) -> bool:
 def convert(state: Mapping[str, Tensor]) -> Conversion:
     """Convert a backbone or a whole model."""
     converted, dropped = apply_rules(RULES, state, 'mmseg')
-    backbone = resnet(converted)
+    if 'backbone.layer1.0.conv.0.conv.weight' in converted:
+        backbone: dict[str, Any] = dict(
+            type='DeepLabMobileNetV2', width=mobilenet_width(converted), low_level='output', norm_cfg=dict(type='BN')
+        )
+    else:
+        backbone = resnet(converted)
     if 'decode_head.conv_seg.weight' not in state:
         return Conversion(converted, deeplab(backbone, None, 16, IMAGENET), dropped, BACKBONE_ONLY)
-    backbone.update(multi_grid=None, strided_conv='3x3', rate_of_lost_stride='old')
-    return Conversion(converted, deeplab(backbone, _head(state), 8, IMAGENET), dropped, notes=[RATES])
+    if backbone['type'] == 'DeepLabResNet':
+        backbone.update(multi_grid=None, strided_conv='3x3', rate_of_lost_stride='old')
+    else:
+        backbone.update(row_rates=(1, 1, 1, 2, 2, 4, 4))
+    model = deeplab(backbone, _head(state), 8, IMAGENET, test_padding='none')
+    return Conversion(converted, model, dropped, notes=[RATES])
 
 
 def _head(state: Mapping[str, Tensor]) -> dict:
@@ -56,7 +66,7 @@ def _head(state: Mapping[str, Tensor]) -> dict:
 
 
 RATES = (
-    'Rates are those of the models named D8 (output stride 8, ASPP 12, 24, 36); crops of 769 were trained with '
-    'align_corners=True. The file does not tell. Models named d16-mg124 dilate block4 by 1, 2, 4, which no setting of '
-    'DeepLabResNet does, since multi-grid multiplies the rate of the block (v3, section 3.2.1)'
+    'Rates are those of the models named D8 (output stride 8, ASPP 12, 24, 36). For '
+    'models named d16-mg124 set model.output_stride=16, model.backbone.block4_rates=(1, 2, 4) and '
+    'model.decode_head.dilations=(1, 6, 12, 18); for those of crops of 769 model.decode_head.align_corners=True'
 )

@@ -14,6 +14,8 @@ IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr
 CAFFE = dict(mean=[104.008, 116.669, 122.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
 TENSORFLOW = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5], bgr_to_rgb=True)
 BACKBONE_ONLY = ('backbone.',)
+RELEASE_SIZES = {21: (513, 513), 19: (1025, 2049)}
+"""Number of classes -> the size to which the releases pad test images: VOC's and Cityscapes'."""
 MOBILENET_UNITS = (1, 2, 3, 4, 3, 3, 1)
 """Inverted residuals of each row (MobileNetV2, Table 2)."""
 RESNET_UNITS = {6: 50, 23: 101, 36: 152}
@@ -135,6 +137,23 @@ def torchvision_aspp(begin: str) -> tuple[Rule, ...]:
     )
 
 
+def torchvision_mobilenet_part(match: re.Match) -> str:
+    """Name here of a parameter of an inverted residual named as torchvision's: groups unit, place, [inner,] parameter.
+
+    The 1x1 projection and its batch norm are in no sequence of their own there.
+    """
+    unit, place, inner, parameter = int(match[1]) - 1, int(match[2]), match[3], match[4]
+    project = 1 if unit == 0 else 2
+    if inner is None:
+        place, inner = project, str(place - project)
+    return f'{mobilenet_unit(unit)}.conv.{place}.{("conv", "bn")[int(inner)]}.{parameter}'
+
+
+def mobilenet_width(converted: Mapping[str, Tensor]) -> float:
+    """Width multiplier of a MobileNetV2, by the channels of its first convolution."""
+    return len(converted['backbone.conv1.conv.weight']) / 32
+
+
 def mobilenet_unit(index: int) -> str:
     """Name here of the inverted residual number `index` (0 to 16) of MobileNetV2."""
     for row, count in enumerate(MOBILENET_UNITS, start=1):
@@ -168,11 +187,31 @@ def resnet(converted: Mapping[str, Tensor], **options) -> dict:
     return dict(cfg, **options)
 
 
-def deeplab(backbone: dict, head: dict | None, output_stride: int, preprocessor: dict, **kwargs) -> dict:
-    """Config of a model; only of a backbone and its input where `head` is None."""
+def deeplab(
+    backbone: dict,
+    head: dict | None,
+    output_stride: int,
+    preprocessor: dict,
+    test_sizes: Mapping[int, tuple[int, int]] | None = None,
+    **kwargs,
+) -> dict:
+    """Config of a model; only of a backbone and its input where `head` is None.
+
+    Args:
+        backbone: Config of it.
+        head: Config of it.
+        output_stride: Of the model.
+        preprocessor: Mean, std and order of colours.
+        test_sizes: Number of classes -> the size to which smaller test images are padded; None: they are not.
+        kwargs: Further arguments of the model.
+    """
     preprocessor = dict(type='SegDataPreProcessor', **preprocessor, pad_val=0, seg_pad_val=255)
     if head is None:
         return dict(data_preprocessor=preprocessor, backbone=backbone)
+    if test_sizes is None:
+        preprocessor['test_cfg'] = None
+    elif head['num_classes'] in test_sizes:
+        preprocessor['test_cfg'] = dict(size=test_sizes[head['num_classes']])
     return dict(
         type='DeepLab',
         output_stride=output_stride,

@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ...errors import UserError
-from .rules import BACKBONE_ONLY, TENSORFLOW, Conversion, Rule, apply_rules, deeplab, mobilenet_unit, resnet
+from .rules import (
+    BACKBONE_ONLY,
+    RELEASE_SIZES,
+    TENSORFLOW,
+    Conversion,
+    Rule,
+    apply_rules,
+    deeplab,
+    mobilenet_unit,
+    mobilenet_width,
+    resnet,
+)
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
@@ -131,7 +142,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     head = _head(converted)
     return Conversion(
         converted,
-        deeplab(_backbone(state, converted), head, 16, TENSORFLOW),
+        deeplab(_backbone(state, converted), head, 16, TENSORFLOW, RELEASE_SIZES),
         dropped,
         holds=('',) if head else BACKBONE_ONLY,
         identity_norms=identity,
@@ -155,12 +166,12 @@ def _xception_size(state: Mapping[str, Tensor]) -> tuple[int, int]:
 def _backbone(state: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> dict:
     norm = dict(norm_cfg=dict(type='BN', eps=1e-3))
     if any(name.startswith('MobilenetV2/') for name in state):
-        return dict(type='DeepLabMobileNetV2', width=len(converted['backbone.conv1.conv.weight']) / 32, **norm)
+        return dict(type='DeepLabMobileNetV2', width=mobilenet_width(converted), **norm)
     entry, repeats = _xception_size(state)
     if entry:
         depth = 41 if repeats == 8 else 71 if entry == 5 else 65
         return dict(type='AlignedXception', depth=depth, **norm)
-    return resnet(converted, strided_unit='last')
+    return resnet(converted, strided_unit='last', low_level='branch')
 
 
 def _head(converted: Mapping[str, Tensor]) -> dict | None:

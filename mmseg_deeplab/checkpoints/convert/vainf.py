@@ -1,6 +1,5 @@
 """VainF/DeepLabV3Plus-Pytorch: DeepLab v3 and v3+ on ResNet-50, 101 and MobileNetV2."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,28 +13,19 @@ from .rules import (
     deeplab,
     densify,
     encoder_first,
-    mobilenet_unit,
     resnet,
     torchvision_aspp,
+    torchvision_mobilenet_part,
 )
 
 LOW_LEVEL_WIDTH = 48
 MOBILENET = r'backbone\.(?:low|high)_level_features\.'
 
 
-def _part(match: re.Match) -> str:
-    """Name of a convolution or batch norm of an inverted residual; the last two are not in a sequence of their own."""
-    unit, place, inner, parameter = int(match[1]) - 1, int(match[2]), match[3], match[4]
-    project = 1 if unit == 0 else 2
-    if inner is None:
-        place, inner = project, str(place - project)
-    return f'{mobilenet_unit(unit)}.conv.{place}.{("conv", "bn")[int(inner)]}.{parameter}'
-
-
 RULES = (
     Rule(MOBILENET + r'0\.0\.weight', 'backbone.conv1.conv.weight'),
     Rule(MOBILENET + r'0\.1\.(\w+)', r'backbone.conv1.bn.\1'),
-    Rule(MOBILENET + r'(\d+)\.conv\.(\d)(?:\.([01]))?\.(\w+)', _part),
+    Rule(MOBILENET + r'(\d+)\.conv\.(\d)(?:\.([01]))?\.(\w+)', torchvision_mobilenet_part),
     Rule(r'(backbone\.(?:conv1|bn1|layer\d)\..+)', r'\1'),
     # v3
     *torchvision_aspp(r'classifier\.classifier\.0'),

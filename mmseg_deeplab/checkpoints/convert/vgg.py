@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .rules import CAFFE, IMAGENET, Conversion, Rule, apply_rules, deeplab
+from .rules import CAFFE, IMAGENET, RELEASE_SIZES, Conversion, Rule, apply_rules, deeplab
 
 # Place of conv<stage>_<number> in a sequence of convolutions, ReLUs and pools.
 FEATURES = {
@@ -54,7 +54,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     if 'features.1.running_mean' in state:
         backbone['batch_norm'] = True
         notes.append('The VGG-16 of DeepLab v1 and v2 has no batch norm')
-    model = deeplab(backbone, head, 8, CAFFE if caffe else IMAGENET)
+    model = deeplab(backbone, head, 8, CAFFE if caffe else IMAGENET, RELEASE_SIZES)
     return Conversion(converted, model, dropped, holds, notes=notes)
 
 

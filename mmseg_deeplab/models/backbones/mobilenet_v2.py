@@ -1,6 +1,6 @@
 """MobileNetV2 with atrous convolution, as in the TensorFlow release of DeepLab (Sandler et al., 2018, section 6.3)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch.nn.functional as F
@@ -16,8 +16,9 @@ from .base import DeepLabBackbone
 
 # expansion, channels, repeats, stride of the first (MobileNetV2, Table 2)
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+LAST_CHANNELS = 1280
 LOW_LEVELS = ('expansion', 'output')
-PADDINGS = ('symmetric', 'tensorflow', 'input')
+PADDINGS = ('symmetric', 'tensorflow', 'input', 'residual')
 
 
 class Residual(InvertedResidual):
@@ -43,7 +44,7 @@ class Residual(InvertedResidual):
 
 @MODELS.register_module()
 class DeepLabMobileNetV2(DeepLabBackbone):
-    """MobileNetV2 up to its last inverted residual (320 channels), without the 1280-channel convolution.
+    """MobileNetV2 up to its last inverted residual (320 channels).
 
     Features: the low-level tap at stride 4, then the last residuals at stride 8 (32 channels), 16 (96) and the output
     stride (320). The names of the parameters are those of MMSegmentation and MMPretrain.
@@ -55,8 +56,13 @@ class DeepLabMobileNetV2(DeepLabBackbone):
             residual there (144 channels), as in the TensorFlow release; 'output' that residual's result (24 channels),
             as in VainF's.
         padding: How convolutions are padded: 'symmetric'; 'tensorflow' as its release ('SAME'), which differs on even
-            sizes only; or 'input' as in VainF/DeepLabV3Plus-Pytorch, whose stem is not padded and whose residuals pad
-            their input, before the expansion instead of after it.
+            sizes only; 'input' as in VainF/DeepLabV3Plus-Pytorch, whose stem is not padded and whose residuals pad
+            their input, before the expansion instead of after it; or 'residual', the same with a padded stem, as in
+            jfzhang95/pytorch-deeplab-xception.
+        row_rates: The rates of the seven rows of residuals themselves, whatever the output stride; the codebases that
+            give a whole row one rate differ in which. None leaves them to the output stride, see `atrous`.
+        last_conv: Whether a 1x1 convolution to 1280 channels follows, whose result the head takes, as in
+            segmentation_models.pytorch.
         norm_cfg: Normalisation layer; eps is 1e-3 in the TensorFlow release.
     """
 
@@ -68,6 +74,8 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         width: float = 1.0,
         low_level: str = 'expansion',
         padding: str = 'symmetric',
+        row_rates: Sequence[int] | None = None,
+        last_conv: bool = False,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
@@ -75,6 +83,8 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         for name, value, allowed in (('low_level', low_level, LOW_LEVELS), ('padding', padding, PADDINGS)):
             if value not in allowed:
                 raise UserError(f'DeepLabMobileNetV2: {name}={value!r} is unknown; choose one of {allowed}')
+        if row_rates is not None and (len(row_rates) != len(ROWS) or any(rate < 1 for rate in row_rates)):
+            raise UserError(f'row_rates={tuple(row_rates)} must hold a positive rate for each of the {len(ROWS)} rows')
         self.low_level = low_level
         conv_cfg = dict(type=SamePadConv2d) if padding == 'tensorflow' else None
         layer_cfg: dict[str, Any] = dict(
@@ -91,14 +101,21 @@ class DeepLabMobileNetV2(DeepLabBackbone):
             out_channels.append(make_divisible(base * width, 8))
             for _ in range(repeats):
                 stride, rate = next(plan)
+                if row_rates is not None:
+                    rate = row_rates[row]
                 units.append(Residual(channels, out_channels[-1], stride, expansion, rate, **layer_cfg))
-                if padding == 'input':
+                if padding in ('input', 'residual'):
                     units[-1].pad_input(rate)
                 channels = out_channels[-1]
             self.stages.append(f'layer{row + 1}')
             self.add_module(self.stages[-1], nn.Sequential(*units))
         low_level_channels = out_channels[1] * (ROWS[1][0] if low_level == 'expansion' else 1)
-        self.feature_channels = (low_level_channels, out_channels[2], out_channels[4], out_channels[6])
+        if last_conv:
+            self.classifier_prefixes = ()
+            out_channels.append(max(LAST_CHANNELS, make_divisible(LAST_CHANNELS * width, 8)))
+            self.conv2 = ConvModule(channels, out_channels[-1], 1, **layer_cfg)
+        self.last_conv = last_conv
+        self.feature_channels = (low_level_channels, out_channels[2], out_channels[4], out_channels[-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to the features described above."""
@@ -110,4 +127,5 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         low_level = expansion if self.low_level == 'expansion' else x
         stride8 = layer3(x)
         stride16 = layer5(layer4(stride8))
-        return low_level, stride8, stride16, layer7(layer6(stride16))
+        x = layer7(layer6(stride16))
+        return low_level, stride8, stride16, self.conv2(x) if self.last_conv else x

@@ -1,6 +1,7 @@
 """ResNet with atrous convolution (v2, section 4.1.2; v3, sections 3.1 and 3.2)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmcv.cnn import build_norm_layer
 from mmseg.models.backbones.resnet import Bottleneck
@@ -14,6 +15,7 @@ from .base import DeepLabBackbone
 
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 STEM_STRIDE = 4
+LOW_LEVELS = ('output', 'branch')
 
 
 @MODELS.register_module()
@@ -34,12 +36,17 @@ class DeepLabResNet(DeepLabBackbone):
         multi_grid: One factor for each of the three units of block4 and of every block after it; their rates are
             factor x block rate. None keeps the rates of the output stride, that is the first unit of a block that
             lost its stride keeps the old rate.
+        block4_rates: The rates of block4's units themselves, whatever the output stride: (1, 2, 4) in MMSegmentation's
+            models named d16-mg124. None leaves them to `multi_grid`.
         num_blocks: 4, or up to 7 for the cascade (v3, Figure 3): block5 to block7 are copies of block4.
         stem_channels: None is the 7x7 convolution of the ResNet paper. Three numbers are a stem of three 3x3
             convolutions: (64, 64, 128) in the TensorFlow release, (32, 32, 64) in MMSegmentation's ResNet-v1c.
         base_channels: Bottleneck width of block1; 64 in the paper.
         strided_unit: Which unit of a block strides: 'first' in the ResNet paper, 'last' in the TensorFlow release,
             whose first three blocks stride and whose decoder takes the unit before that stride as low-level features.
+        low_level: What of that unit, the last at stride 4, the decoder takes: 'output' is the unit's output; 'branch'
+            is that of its three convolutions, before the shortcut is added and before the ReLU, as in the TensorFlow
+            release, whose low-level features are `block1/unit_2/bottleneck_v1/conv3`.
         strided_conv: Which convolution of that unit strides: '3x3' in torchvision and TensorFlow, '1x1' in the
             ResNet paper and all Caffe models. The default is the one of DeepLab v3's release.
         rate_of_lost_stride: 'new' for the Caffe models of v2, where all units of a block share a rate; see `atrous`.
@@ -63,6 +70,8 @@ class DeepLabResNet(DeepLabBackbone):
         strided_conv: str = '3x3',
         rate_of_lost_stride: str = 'old',
         ceil_mode: bool = False,
+        low_level: str = 'output',
+        block4_rates: Sequence[int] | None = None,
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ):
@@ -71,15 +80,19 @@ class DeepLabResNet(DeepLabBackbone):
             ('depth', depth, tuple(UNITS)),
             ('num_blocks', num_blocks, (4, 5, 6, 7)),
             ('strided_unit', strided_unit, ('first', 'last')),
+            ('low_level', low_level, LOW_LEVELS),
             ('strided_conv', strided_conv, ('3x3', '1x1')),
         ):
             if value not in allowed:
                 raise UserError(f'DeepLabResNet: {name}={value!r} is unknown; choose one of {allowed}')
         self.norm_cfg = norm_cfg or dict(type='BN')
         self.strided_unit = strided_unit
+        self.low_level = low_level
         self.style = 'pytorch' if strided_conv == '3x3' else 'caffe'
         self._make_stem(stem_channels, ceil_mode)
         plans = self._block_plans(depth, output_stride, multi_grid, num_blocks, rate_of_lost_stride)
+        if block4_rates is not None:
+            plans[3] = self._with_rates(plans[3], block4_rates, multi_grid)
         self.blocks = []
         in_channels = stem_channels[-1] if stem_channels else 64
         for i, plan in enumerate(plans):
@@ -111,6 +124,22 @@ class DeepLabResNet(DeepLabBackbone):
                 rates = multi_grid_rates(plans[i][-1][1], multi_grid, units[i])
                 plans[i] = [(stride, rate) for (stride, _), rate in zip(plans[i], rates, strict=True)]
         return plans
+
+    @staticmethod
+    def _with_rates(
+        plan: list[tuple[int, int]], rates: Sequence[int], multi_grid: Sequence[int] | None
+    ) -> list[tuple[int, int]]:
+        """Block4's units at rates that are stated as they are."""
+        if multi_grid is not None:
+            raise UserError(
+                f'block4_rates={tuple(rates)} are rates themselves, multi_grid={tuple(multi_grid)} multiplies those of '
+                f'the output stride: give DeepLabResNet one of them'
+            )
+        if len(rates) != len(plan) or any(rate < 1 for rate in rates):
+            raise UserError(
+                f'block4_rates={tuple(rates)} must hold one positive rate for each of the {len(plan)} units'
+            )
+        return [(stride, rate) for (stride, _), rate in zip(plan, rates, strict=True)]
 
     def _make_stem(self, stem_channels: Sequence[int] | None, ceil_mode: bool) -> None:
         if stem_channels is None:
@@ -145,18 +174,30 @@ class DeepLabResNet(DeepLabBackbone):
         return nn.Sequential(*units)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) to the features of each block."""
+        """Map images (N, 3, H, W) to the features of each block, the first as `low_level` has it."""
         x = self.stem(x) if self.deep_stem else self.relu(self.bn1(self.conv1(x)))
         x = self.maxpool(x)
         features = []
         for name in self.blocks:
             block = getattr(self, name)
-            if not features and self.strided_unit == 'last':
-                # Stride 4 is before the last unit of block1, and the decoder wants it at stride 4.
-                low_level = block[:-1](x)
+            if not features and (self.strided_unit == 'last' or self.low_level == 'branch'):
+                low_level, x = self._tapped(block, x)
                 features.append(low_level)
-                x = block[-1](low_level)
             else:
                 x = block(x)
                 features.append(x)
         return tuple(features)
+
+    def _tapped(self, block: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoder takes of block1's last unit at stride 4, and the block's output."""
+        end = -2 if self.strided_unit == 'last' else -1
+        unit: Any = block[end]
+        for before in block[:end]:
+            x = before(x)
+        if self.low_level == 'output':
+            x = low_level = unit(x)
+        else:
+            low_level = unit.relu(unit.norm2(unit.conv2(unit.relu(unit.norm1(unit.conv1(x))))))
+            low_level = unit.norm3(unit.conv3(low_level))
+            x = unit.relu(low_level + (x if unit.downsample is None else unit.downsample(x)))
+        return low_level, block[-1](x) if end == -2 else x

@@ -105,8 +105,9 @@ class AlignedXception(DeepLabBackbone):
         multi_grid: One factor for the rate of each separable convolution of the last block; the paper uses none.
         variant: 'release' is the TensorFlow release. 'jfzhang95' is the Xception of
             jfzhang95/pytorch-deeplab-xception, for its weights: a ReLU comes before each block, and so before its
-            shortcut too (its ReLUs work in place); the last block has none after the depthwise convolutions; and the
-            decoder takes the first block's output (128 channels).
+            shortcut too (its ReLUs work in place); the last block has none after the depthwise convolutions; the
+            decoder takes the first block's output (128 channels); and the last convolution of the block before the
+            last stays at rate 1, also at output stride 8, where the release has 2.
         norm_cfg: Normalisation layer; its eps is 1e-3 if not stated.
     """
 
@@ -140,6 +141,8 @@ class AlignedXception(DeepLabBackbone):
         for i, ((widths, nominal), (stride, rate)) in enumerate(zip(rows, plan, strict=True)):
             last = i == len(rows) - 1
             rates = multi_grid_rates(rate, multi_grid, 3) if last else [rate] * 3
+            if variant == 'jfzhang95' and nominal > 1:
+                rates[-1] = 1
             # By the nominal stride: a block that lost it keeps its weights.
             skip = 'none' if last else 'conv' if nominal > 1 or channels != widths[-1] else 'sum'
             relus = 0 if not last else 2 if variant == 'release' else 1
