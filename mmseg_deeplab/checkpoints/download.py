@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlparse
 
 import torch
@@ -15,7 +16,7 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
 from ..errors import UserError, UserFileNotFoundError
-from .save import atomic_write
+from .save import USERS_CAUSES, atomic_write
 
 TRIES = 3
 TIMEOUT = 60  # seconds without a byte
@@ -79,42 +80,75 @@ def _is_there(path: Path) -> bool:
 
 
 def _download(url: str, path: Path) -> None:
-    for attempt in range(1, TRIES + 1):
-        try:
-            return _download_once(url, path)
-        except urllib.error.HTTPError as error:
-            problem: Exception = error
-            if error.code < 500 and error.code not in (408, 429):
-                break
-        except UserError:  # a full disk
-            raise
-        except (_Unfinished, OSError, http.client.HTTPException) as error:
-            problem = error
-        if attempt < TRIES:
-            print_log(f'{url}: {problem}; trying again ({attempt} of {TRIES - 1})')
-            time.sleep(2 ** (attempt - 1))
-    raise UserFileNotFoundError(
-        f'cannot download {url} ({problem}): download it by other means and give the path of the file'
-    ) from problem
+    """Download to a hidden file and put it in place when length and hash are right; what came is gone on from."""
+    with atomic_write(path) as file:
+        transfer = _Transfer(url, path, file)
+        for attempt in range(1, TRIES + 1):
+            try:
+                return transfer.go_on()
+            except urllib.error.HTTPError as error:
+                problem: Exception = error
+                if error.code < 500 and error.code not in (408, 416, 429):
+                    break
+            except (_Unfinished, OSError, http.client.HTTPException) as error:
+                if getattr(error, 'errno', None) in USERS_CAUSES:  # a full disk
+                    raise
+                problem = error
+            if attempt < TRIES:
+                print_log(f'{url}: {problem}; trying again ({attempt} of {TRIES - 1})')
+                time.sleep(2 ** (attempt - 1))
+        raise UserFileNotFoundError(
+            f'cannot download {url} ({problem}): download it by other means and give the path of the file'
+        ) from problem
 
 
-def _download_once(url: str, path: Path) -> None:
-    """Download to a hidden file and put it in place when length and hash are right."""
-    request = urllib.request.Request(url, headers={'User-Agent': 'mmseg_deeplab'})
-    digest, size = hashlib.sha256(), 0
-    with atomic_write(path) as file, urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-        length = response.headers.get('Content-Length', '')
-        print_log(f'downloading {url} ({_megabytes(length)}) to {path}')
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-        if length.isdigit() and size != int(length):
-            raise _Unfinished(f'only {size} of {length} bytes came')
-        wanted = HASH.search(path.name)
-        if wanted and not digest.hexdigest().startswith(wanted[1]):
+class _Transfer:
+    """A download in one or several requests.
+
+    A second request asks for the rest alone, if the server has said by what to know that the file is still the same.
+    """
+
+    def __init__(self, url: str, path: Path, file: IO[bytes]):
+        self.url, self.path, self.file = url, path, file
+        self.version = ''
+        self._start_again()
+
+    def _start_again(self) -> None:
+        self.file.seek(0)
+        self.file.truncate()
+        self.size, self.digest = 0, hashlib.sha256()
+
+    def go_on(self) -> None:
+        """Get what is missing.
+
+        Raises:
+            _Unfinished: If the connection ends before the file does, or it is another file than its name says.
+        """
+        headers = {'User-Agent': 'mmseg_deeplab'}
+        if self.size and self.version:
+            headers |= {'Range': f'bytes={self.size}-', 'If-Range': self.version}
+        request = urllib.request.Request(self.url, headers=headers)
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            if response.status != 206 or not response.headers.get('Content-Range', '').startswith(
+                f'bytes {self.size}-'
+            ):
+                self._start_again()
+            etag = response.headers.get('ETag', '')
+            self.version = '' if etag.startswith('W/') else etag or response.headers.get('Last-Modified', '')
+            length = response.headers.get('Content-Length', '')
+            whole = self.size + int(length) if length.isdigit() else None
+            print_log(f'downloading {self.url} ({_megabytes(length)}) to {self.path}')
+            while chunk := response.read(CHUNK):
+                self.file.write(chunk)
+                self.digest.update(chunk)
+                self.size += len(chunk)
+        if whole is not None and self.size != whole:
+            raise _Unfinished(f'only {self.size} of {whole} bytes came')
+        wanted, found = HASH.search(self.path.name), self.digest.hexdigest()
+        if wanted and not found.startswith(wanted[1]):
+            self._start_again()
             raise _Unfinished(
-                f'its SHA-256 begins with {digest.hexdigest()[: len(wanted[1])]}, not with {wanted[1]} as its name says'
+                f'its SHA-256 begins with {found[: len(wanted[1])]}, not with {wanted[1]} as its name says'
             )
 
 

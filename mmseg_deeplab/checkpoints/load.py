@@ -211,6 +211,13 @@ def load_from_mmcls(filename: str, map_location: Any = None) -> dict:
     return mmcls_backbone(checkpoint)
 
 
+def load_from_zoo(filename: str, map_location: Any = None) -> dict:
+    """Get published weights of another codebase, converted."""
+    from .zoo import pretrained  # which converts what is read here
+
+    return load_file(pretrained(filename)[1], map_location)
+
+
 def _url(filename: str, urls: dict[str, str]) -> str:
     name = filename.split('://', 1)[1]
     if name not in urls:
@@ -223,7 +230,7 @@ def load_from_elsewhere(filename: str, map_location: Any = None) -> dict:
     """Refuse storage whose loader would unpickle what it gets."""
     raise UserError(
         f'checkpoints are not read from {filename.split("://", 1)[0]}://, only from local files, http, https, '
-        f'torchvision:// and openmmlab://. Copy {filename} to a local file and give its path'
+        f'torchvision://, openmmlab:// and zoo://. Copy {filename} to a local file and give its path'
     )
 
 
@@ -238,6 +245,7 @@ def register_loaders() -> None:
         'open-mmlab://': load_from_openmmlab,
         'openmmlab://': load_from_openmmlab,
         'mmcls://': load_from_mmcls,
+        'zoo://': load_from_zoo,
     }
     for prefix in {*loader_schemes(), *loaders}:
         CheckpointLoader.register_scheme(prefix, loaders.get(prefix, load_from_elsewhere), force=True)

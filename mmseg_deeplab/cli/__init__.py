@@ -16,6 +16,7 @@ COMMANDS = {
     'export': 'write a network as ONNX, exported program or TorchScript, and prove it',
     'convert': 'convert a checkpoint of another codebase',
     'prepare': 'turn a downloaded dataset into the tree that the configs expect',
+    'models': 'list published weights, which test, predict and train take by name',
     'config': 'print a ready config, or copy it for editing',
     'doctor': 'say what is installed, what is missing and the command that mends it',
     'browse': 'draw samples of a dataset as the network will see them',

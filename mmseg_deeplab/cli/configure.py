@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmseg.evaluation import CityscapesMetric, IoUMetric
 from mmseg.registry import METRICS, RUNNERS
 
+from ..checkpoints.zoo import PRETRAINED, pretrained
 from ..config_files import read_config
 from ..crf.memory import keep_freed_memory
 from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
@@ -51,6 +52,7 @@ def load_train_config(args: Namespace) -> Config:
 
 def load_test_config(args: Namespace) -> Config:
     """Load the config of a test and apply the command line to it; errors as in `load_train_config`."""
+    use_published(args)
     cfg = _load(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.eval_output_stride is not None:
@@ -73,6 +75,12 @@ def load_test_config(args: Namespace) -> Config:
     if args.tta:
         _enable_tta(cfg)
     return cfg
+
+
+def use_published(args: Namespace) -> None:
+    """Put a config and a checkpoint in the place of `NAME pretrained`, which are published weights."""
+    if args.checkpoint == PRETRAINED:
+        args.config, args.checkpoint = map(str, pretrained(args.config))
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -19,7 +19,7 @@ from ..inference import init_model
 from ..preflight.data import open_dataset
 from ..search.run import format_report, search_crf, validation_of
 from ..search.search import GRIDS
-from .configure import load_config
+from .configure import load_config, use_published
 from .options import CfgOptions
 
 SEARCHED = ('bi_w', 'bi_xy_std', 'bi_rgb_std', 'pos_w', 'pos_xy_std')
@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--workers', type=int, default=allowed_cpus(), help='threads (default: %(default)s)')
     parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")
     args = parser.parse_args(argv)
+    use_published(args)
 
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..crf.presets import load_preset
 from ..inference import init_model
 from ..inference.crf_pictures import ITERATIONS, draw_crf
-from .configure import load_config
+from .configure import load_config, use_published
 from .options import CfgOptions, add_crf_arguments, crf_of
 
 
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--device', default='auto', help="the network's device (default: a GPU if there is one)")
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/test.py')
     args = parser.parse_args(argv)
+    use_published(args)
     model = init_model(load_config(args.config, args.cfg_options), args.checkpoint, args.device)
     settings = crf_of(args) or {}
     crf, folder = {**load_preset(settings.pop('preset')), **settings}, Path(args.out_dir)

@@ -17,7 +17,7 @@ from ..datasets.images import read_image
 from ..inference import export_model, init_model
 from ..inference.export import SUFFIXES
 from ..inference.readers import VIDEOS, files_of
-from .configure import load_config
+from .configure import load_config, use_published
 from .options import CfgOptions
 
 CALIBRATION = 64
@@ -39,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--eval-output-stride', type=int, metavar='N', help='same weights at another output stride')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/test.py')
     args = parser.parse_args(argv)
+    use_published(args)
     out = Path(args.out or Path(args.config).stem + SUFFIXES[args.format])
     calibration = None if args.int8 is None else list(_pictures(args.int8, CALIBRATION))
     model = init_model(

@@ -17,7 +17,7 @@ from ..inference import init_model, predict_to_folder
 from ..inference.folder import SUFFIXES, Shard, shard_of_environment
 from ..preflight.places import check_folder
 from ..progress import progress
-from .configure import load_config
+from .configure import load_config, use_published
 from .options import CfgOptions, add_crf_arguments, crf_of
 
 
@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     crf = crf_of(args)
     shard = _shard(args.shard) if args.shard else shard_of_environment()
     check_folder(args.out, 'out', '--out')
+    use_published(args)
     with progress('loading the network'):
         model = init_model(
             load_config(args.config, args.cfg_options),

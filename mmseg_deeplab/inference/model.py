@@ -14,6 +14,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints import load_file, load_state_dict
+from ..checkpoints.zoo import PRETRAINED, pretrained
 from ..config_files import read_config
 from ..datasets import iter_datasets
 from ..errors import UserError
@@ -49,7 +50,8 @@ def init_model(
 
     Args:
         config: Config file, name of a ready one such as 'deeplabv3plus_r101_voc', or loaded config.
-        checkpoint: Checkpoint file of this model.
+        checkpoint: Checkpoint file of this model; 'pretrained' for published weights, whose name (`deeplab models`)
+            is then in the place of the config.
         device: 'auto' takes a GPU if there is one; else a PyTorch device, such as 'cpu' or 'cuda:1'.
         output_stride: In place of the config's; the weights are the same.
         precision: 'bf16' or 'fp16' computes the network in that type; None or 'fp32' in float32. On a CPU without
@@ -68,6 +70,8 @@ def init_model(
         UserImportError: the runtime is not installed.
         CheckpointMismatchError: the checkpoint is of another model; the message lists the differences.
     """
+    if checkpoint == PRETRAINED:
+        config, checkpoint = pretrained(str(config))
     if not isinstance(config, Config):
         config = read_config(config)
     init_default_scope(config.get('default_scope', 'mmseg'))

@@ -79,6 +79,66 @@ def test_a_half_file_is_never_kept(name, tmp_path, server, content):
     assert len(load(f'{url}/{name}')) == 1000
 
 
+class Ranges(http.server.BaseHTTPRequestHandler):
+    """Breaks off after each `PART` bytes, and goes on where it is asked to, unless the file has changed."""
+
+    PART = 3000
+    content, version, asked = b'', '"one"', []
+    ignores = False
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        begin = 0
+        self.asked.append(self.headers['Range'])
+        if self.headers['Range'] and self.headers['If-Range'] == self.version and not self.ignores:
+            begin = int(self.headers['Range'].removeprefix('bytes=').removesuffix('-'))
+        self.send_response(206 if begin else 200)
+        rest = self.content[begin:]
+        self.send_header('Content-Length', str(len(rest)))
+        self.send_header('ETag', self.version)
+        if begin:
+            self.send_header('Content-Range', f'bytes {begin}-{len(self.content) - 1}/{len(self.content)}')
+        self.end_headers()
+        self.wfile.write(rest[: self.PART])
+        self.changed()
+
+    def changed(self):
+        pass
+
+
+@pytest.mark.parametrize('kind', ['goes on', 'changes', 'ignores'])
+def test_a_download_goes_on_where_it_broke_off(kind, tmp_path, content, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
+    monkeypatch.setattr(download.time, 'sleep', lambda seconds: None)
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    other = content[:-100] + bytes(100)
+
+    class Handler(Ranges):
+        asked = []
+        ignores = kind == 'ignores'
+        PART = len(content) // 2 + 1
+
+        def changed(self):
+            if kind == 'changes':
+                Handler.version, Handler.content, Handler.PART = '"two"', other, 10**6
+
+    Handler.content = content
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True).start()
+        url = f'http://127.0.0.1:{httpd.server_port}/model.pth'
+        if kind == 'ignores':
+            with pytest.raises(UserError, match='cannot download'):
+                download.fetch(url)
+        else:
+            assert download.fetch(url).read_bytes() == (other if kind == 'changes' else content)
+        httpd.shutdown()
+    again = f'bytes={Handler.PART if kind != "changes" else len(content) // 2 + 1}-'
+    assert Handler.asked == [None, again, again][: 3 if kind == 'ignores' else 2]
+    assert cached(tmp_path) == ([] if kind == 'ignores' else ['model.pth'])
+
+
 def test_without_a_length_the_file_itself_tells(tmp_path, server, content):
     url, answers, _ = server
     answers += [(200, None, content[:2000])] * 3
