@@ -47,14 +47,9 @@ def names_in(checkpoint: Mapping, count: int) -> dict | None:
     return dict(classes=list(classes), palette=[[int(value) for value in colour] for colour in palette])
 
 
-def dataset_name(source: str, count: int) -> str | None:
-    """The data set that published files of a layout and number of classes belong to."""
-    return DATASETS_OF.get(source, {}).get(count)
-
-
 def names_of(source: str, count: int) -> tuple[str, dict] | None:
     """The data set that published files of a layout and number of classes belong to, with class names and palette."""
-    name = dataset_name(source, count)
+    name = DATASETS_OF.get(source, {}).get(count)
     if name is None:
         return None
     kind: Any = DATASETS.get(name)

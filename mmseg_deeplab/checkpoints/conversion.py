@@ -16,7 +16,7 @@ from .options import build, option_lines, options_that_differ, unseen_options
 from .save import save_file
 from .sources import read_source
 from .unfold import unfold_batch_norm
-from .written_config import atomic_text, check_place, config_text
+from .written_config import atomic_text, check_place, config_files
 
 
 def convert_file(
@@ -63,14 +63,15 @@ def convert_file(
         **class_names(conversion, checkpoint),
     )
     written = _place_of_config(conversion, Path(dst), config, write_config)
-    text = ''
+    files = {}
     if written is not None:
-        text = config_text(conversion.model, conversion.source, Path(dst))
-        check_place(written, text)
-        meta['cfg'] = _resolved(text)
+        files = config_files(written, conversion.model, conversion.source, meta.get('dataset_meta'), Path(dst))
+        for path, text in files.items():
+            check_place(path, text)
+        meta['cfg'] = _resolved(files[written])
     save_file(dict(state_dict=conversion.state_dict, meta=meta), dst)
-    if written is not None:
-        atomic_text(written, text)
+    for path, text in files.items():
+        atomic_text(path, text)
     return report(conversion, dst, config, differing, written)
 
 

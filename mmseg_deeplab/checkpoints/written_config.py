@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config_files import FOLDER
 from ..errors import UserError
-from .class_names import dataset_name
+from .class_names import names_of
 from .options import option_lines
 from .save import atomic_write
 
@@ -26,26 +26,46 @@ OLDER = {
 """Head -> base configs that take the place of those of v3 and v3+, whose crops it can't be trained on; schedule."""
 
 
-def config_text(model: Mapping, source: str, weights: Path) -> str:
-    """The text of a leaf config with the model, the data set and a schedule, for a training from the weights.
+def config_files(
+    path: Path, model: Mapping, source: str, dataset_meta: Mapping | None, weights: Path
+) -> dict[Path, str]:
+    """The texts of a leaf config with model, data set and schedule, for a training from the weights, and beside it, if
+    it is for pictures of one's own, of their list of classes.
 
     Args:
+        path: Of the config.
         model: Config of a whole model.
         source: Layout that it was converted from.
+        dataset_meta: Class names and palette, as far as they are known.
         weights: The converted checkpoint.
     """
     head = model['decode_head']
-    name = dataset_name(source, head['num_classes'])
-    dataset = DATASETS.get(name or '', 'image_mask_folder')
+    known = names_of(source, head['num_classes'])
+    if known and dataset_meta and known[1]['classes'] != dataset_meta['classes']:
+        known = None  # a data set of its own, of as many classes
+    dataset = DATASETS[known[0]] if known else 'image_mask_folder'
     older, schedule = OLDER.get(head['type'], ({}, 'poly_30k'))
     parts = ('datasets/' + older.get(dataset, dataset), f'schedules/{schedule}', 'default_runtime')
-    bases = [(FOLDER / '_base_' / f'{part}.py').as_posix() for part in parts]
-    own = '' if name else f'num_classes = {head["num_classes"]}  # those of your data set, in their order\n'
+    lines = [f"    '{(FOLDER / '_base_' / part).as_posix()}.py'," for part in parts]
     text = re.sub(r'^model = dict\(', 'model = dict(\n    crop_size=_base_.crop_size,', option_lines(model))
-    return (
-        f'# Fits {weights.name}, converted from {source}; {name or "set data_root to a folder of images and masks"}.\n'
-        f'_base_ = {bases!r}\n{own}{text}\nload_from = {weights.resolve().as_posix()!r}\n'
-    )
+    files = {}
+    if not known:
+        classes = path.with_suffix('.classes.txt')
+        files[classes] = _class_list(head['num_classes'], dataset_meta)
+        loader = f'dict(dataset=dict(classes_file={classes.resolve().as_posix()!r}))'
+        text += ''.join(f'\n{split}_dataloader = {loader}' for split in ('train', 'val', 'test'))
+    about = known[0] if known else 'set data_root to a folder of images and masks'
+    config = [f'# Fits {weights.name}, converted from {source}; {about}.', '_base_ = [', *lines, ']', text]
+    files[path] = '\n'.join([*config, f'load_from = {weights.resolve().as_posix()!r}', ''])
+    return files
+
+
+def _class_list(count: int, dataset_meta: Mapping | None) -> str:
+    """Lines of a classes file, with numbers in the place of names that nobody knows."""
+    if not dataset_meta:
+        return ''.join(f'class {i}\n' for i in range(count))
+    rows = zip(dataset_meta['classes'], dataset_meta['palette'], strict=True)
+    return ''.join(f'{name.replace(",", " ")}, {", ".join(map(str, colour))}\n' for name, colour in rows)
 
 
 def check_place(path: Path, text: str) -> None:
@@ -55,7 +75,7 @@ def check_place(path: Path, text: str) -> None:
         UserError: If there is one that holds something else.
     """
     if path.exists() and (not path.is_file() or path.read_text(encoding='utf-8', errors='replace') != text):
-        raise UserError(f'{path} exists and is another config: remove it, or name one by --write-config FILE')
+        raise UserError(f'{path} exists and holds something else: remove it, or name one by --write-config FILE')
 
 
 def atomic_text(path: Path, text: str) -> None:

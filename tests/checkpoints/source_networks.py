@@ -180,7 +180,7 @@ def jfzhang95_head(net, x, low):
     return net.conv(x, 'decoder.last_conv.8', CLASSES, bias=True)
 
 
-def jfzhang95_xception(net, x):
+def jfzhang95_xception(net, x, output_stride=16):
     """Its ReLUs work in place, also on what the shortcut reads afterwards."""
 
     def sep(x, name, norm, out, stride=1, rate=1):
@@ -190,13 +190,16 @@ def jfzhang95_xception(net, x):
     x = net.conv_bn_relu(x, 'backbone.conv1', 'backbone.bn1', 32, 3, stride=2)
     x = net.conv_bn_relu(x, 'backbone.conv2', 'backbone.bn2', 64, 3)
     for block in range(1, 21):
-        stride = 2 if block < 4 else 1
+        stride = 2 if block < (4 if output_stride == 16 else 3) else 1
+        rate = 16 // output_stride if block > 3 else 1
         y, place = x, 0
         for i, out in enumerate({1: (128,) * 3, 2: (256,) * 3, 20: (728, 1024, 1024)}.get(block, (728,) * 3)):
             if i or block > 2:
                 y, place = F.relu_(y), place + 1
             name = f'backbone.block{block}.rep.{place}'
-            y = sep(y, name, f'backbone.block{block}.rep.{place + 1}', out, stride if i == 2 else 1)
+            # The block that would stride at 32 appends its third convolution with a rate of 1.
+            rates = 1 if block == 20 and i == 2 else rate
+            y = sep(y, name, f'backbone.block{block}.rep.{place + 1}', out, stride if i == 2 else 1, rates)
             place += 2
         if block in (1, 2, 3, 20):
             name = f'backbone.block{block}.skip'
@@ -206,7 +209,7 @@ def jfzhang95_xception(net, x):
             low = x = F.relu_(x)
     x = F.relu_(x)
     for i, out in enumerate((1536, 1536, 2048), start=3):
-        x = F.relu(sep(x, f'backbone.conv{i}', f'backbone.bn{i}', out, rate=2))
+        x = F.relu(sep(x, f'backbone.conv{i}', f'backbone.bn{i}', out, rate=32 // output_stride))
     return jfzhang95_head(net, x, low)
 
 

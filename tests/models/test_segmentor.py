@@ -94,6 +94,7 @@ def test_test_images_are_padded_where_corners_are_put_on_corners():
     assert segmentor(MOBILENET, V3, output_stride=8)._pad_to_grid(image).shape == (1, 3, 65, 97)
     assert segmentor(MOBILENET, V3, output_stride=32)._pad_to_grid(image[..., :66, :65]).shape == (1, 3, 65, 65)
     assert segmentor(MOBILENET, dict(V3, align_corners=False))._pad_to_grid(image) is image
+    assert segmentor(MOBILENET, V3, test_padding='none')._pad_to_grid(image) is image
     three_scales = segmentor(MOBILENET, V3, output_stride=8, multi_scale_inputs=(1.0, 0.75, 0.5))
     assert three_scales._pad_to_grid(torch.ones(1, 3, 66, 97)).shape == (1, 3, 97, 97)  # 73 and 49 at the others
 

@@ -1,0 +1,212 @@
+"""The libraries themselves, where they are installed; their names as they were recorded where they are not."""
+
+import mobilenet_networks as mobilenets
+import pytest
+import source_networks as nets
+import torch
+import torch.nn.functional as F
+from plain_network import Net, assert_same, plan
+
+from mmseg_deeplab.checkpoints.conversion import fit_to_model
+from mmseg_deeplab.checkpoints.convert import convert_state, detect_format
+from mmseg_deeplab.checkpoints.options import build
+
+SIZES = ((64, 96), (80, 48), (112, 64))
+
+
+def converted(state):
+    """The model that fits, with its weights; sizes of batch norm as they are."""
+    conversion = convert_state(state)
+    model = build(conversion.model).eval()
+    fit_to_model(conversion, model, 'test', [])
+    return model
+
+
+def random_norms(model):
+    """A peer's model in eval mode whose batch norms do something."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.7, 1.3)
+            torch.nn.init.normal_(module.bias, std=0.1)
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.7, 1.3)
+    return model.eval()
+
+
+class TestSegmentationModels:
+    @pytest.mark.parametrize('encoder', ['resnet50', 'mobilenet_v2', 'tu-resnet50'])
+    @pytest.mark.parametrize('name', ['DeepLabV3', 'DeepLabV3Plus'])
+    @torch.no_grad()
+    def test_it_computes_what_the_library_does(self, name, encoder):
+        smp = pytest.importorskip('segmentation_models_pytorch')
+        kind = getattr(smp, name)
+        peer = random_norms(kind(encoder, encoder_weights=None, decoder_channels=16, classes=5))
+        assert detect_format(peer.state_dict()) == 'smp'
+        model = converted(peer.state_dict())
+        for size in SIZES:
+            x = torch.randn(1, 3, *size)
+            assert_same(model.encode_decode(x, [{}]), peer(x))
+
+    @torch.no_grad()
+    def test_the_recorded_names(self):
+        """Of the decoder of DeepLabV3 in 0.6.0; the plain functions run on them."""
+        net = Net()
+        mobilenets.smp_mobilenet_v3(net, nets.IMAGE)
+        plain = {name for name in net.state if name.startswith('decoder.')}
+        branches = [('0', 0, 1), *((str(i), 0, 1) for i in (1, 2, 3)), ('4', 1, 2)]
+        norm = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
+        recorded = {f'decoder.aspp.convs.{i}.{conv}.weight' for i, conv, _ in branches}
+        recorded |= {f'decoder.aspp.convs.{i}.{bn}.{part}' for i, _, bn in branches for part in norm}
+        recorded |= {'decoder.aspp.project.0.weight', 'decoder.conv.weight'}
+        recorded |= {f'decoder.{bn}.{part}' for bn in ('aspp.project.1', 'bn') for part in norm}
+        assert plain == recorded
+        try:
+            import segmentation_models_pytorch as smp
+        except ImportError:
+            return
+        peer = smp.DeepLabV3('mobilenet_v2', encoder_weights=None)
+        assert {name for name in peer.state_dict() if name.startswith('decoder.')} == recorded
+
+    def test_other_encoders_are_named(self):
+        state = {'segmentation_head.0.weight': torch.zeros(1), 'encoder._conv_stem.weight': torch.zeros(1)}
+        with pytest.raises(ValueError, match=r'this encoder has no counterpart here: encoder\._conv_stem'):
+            convert_state(state)
+
+
+class TestTransformers:
+    @torch.no_grad()
+    def test_deeplab_on_mobilenet_v2(self):
+        transformers = pytest.importorskip('transformers')
+        config = transformers.MobileNetV2Config(num_labels=5, output_stride=8)
+        peer = random_norms(transformers.MobileNetV2ForSemanticSegmentation(config))
+        assert detect_format(peer.state_dict()) == 'huggingface'
+        model = converted(peer.state_dict())
+        for size in ((64, 96), (65, 81), (70, 93)):
+            x = torch.randn(1, 3, *size)
+            expected = F.interpolate(peer(x).logits, size, mode='bilinear', align_corners=False)
+            assert_same(model.encode_decode(x, [{}]), expected)
+
+    def test_mobilevit_is_refused(self):
+        names = ('mobilevit.conv_stem.convolution.weight', 'segmentation_head.aspp.convs.0.convolution.weight')
+        with pytest.raises(ValueError, match='has no counterpart here.*MobileViT'):
+            convert_state({name: torch.zeros(1) for name in names})
+
+
+def deep_stem(net, x):
+    """timm's resnet50c: three convolutions of 32, 32 and 64 channels, features at output stride 8."""
+    for place, (out, stride) in zip((0, 3), ((32, 2), (32, 1)), strict=True):
+        x = net.conv_bn_relu(x, f'conv1.{place}', f'conv1.{place + 1}', out, 3, stride=stride)
+    x = F.max_pool2d(net.conv_bn_relu(x, 'conv1.6', 'bn1', 64, 3), 3, 2, 1)
+
+    def names(s, u, part):
+        return f'layer{s + 1}.{u}.' + ('downsample.0' if part == 'shortcut' else f'conv{part}')
+
+    def norms(s, u, part):
+        return f'layer{s + 1}.{u}.' + ('downsample.1' if part == 'shortcut' else f'bn{part}')
+
+    return nets.resnet(net, x, plan(((1, 1), 1), ((2, 1), 1), ((2, 1), 1), ((2, 1), 1)), names, norms)
+
+
+class TestTimm:
+    @torch.no_grad()
+    def test_a_deep_stem(self):
+        net = Net()
+        expected = deep_stem(net, nets.IMAGE)
+        net.make('fc.weight', (10, 4))
+        assert detect_format(net.state) == 'timm'
+        conversion = convert_state(net.state)
+        conversion.model['backbone']['output_stride'] = 32
+        model = build(conversion.model).eval()
+        fit_to_model(conversion, model, 'test', [])
+        for got, wanted in zip(model['backbone'](nets.IMAGE), expected, strict=True):
+            assert_same(got, wanted)
+
+    def test_averaging_shortcuts_are_refused(self):
+        net = Net()
+        with torch.no_grad():
+            deep_stem(net, nets.IMAGE)
+        net.state['layer2.0.downsample.1.weight'] = torch.zeros(32, 16, 1, 1)
+        with pytest.raises(ValueError, match='ResNet-D .* has no counterpart here'):
+            convert_state(net.state)
+
+    @pytest.mark.parametrize('name', ['resnet50', 'resnet50c', 'resnet50s', 'resnet101', 'resnet152'])
+    @torch.no_grad()
+    def test_by_name(self, name):
+        timm = pytest.importorskip('timm')
+        if name not in timm.list_models(name):
+            pytest.skip(f'this timm has no {name}')
+        peer = random_norms(timm.create_model(name))
+        conversion = convert_state(peer.state_dict())
+        conversion.model['backbone']['output_stride'] = 32
+        model = build(conversion.model).eval()
+        fit_to_model(conversion, model, 'test', [])
+        x = torch.randn(1, 3, 64, 96)
+        assert_same(model['backbone'](x)[-1], peer.forward_features(x))
+
+
+class TestRatesThatNoFileTells:
+    """What the notes say to set makes them fit exactly."""
+
+    @torch.no_grad()
+    def test_mmsegmentation_d16_mg124(self):
+        """strides (1, 2, 2, 1), dilations (1, 1, 1, 2), multi_grid (1, 2, 4), ASPP (1, 6, 12, 18)."""
+        os16 = [*plan(((1, 1), 1), ((2, 1), 1), ((2, 1), 1), ((1, 1), 1))[:3], [(1, 1), (1, 2), (1, 4)]]
+        net = Net()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nets, 'OS8_OLD', os16)
+            patch.setattr(nets, 'mmseg_conv', _with_rates_of_16(nets.mmseg_conv))
+            expected = nets.mmseg_v3(net, nets.IMAGE)
+        conversion = convert_state(net.state)
+        note = next(note for note in conversion.notes if 'd16-mg124' in note)
+        assert 'model.backbone.block4_rates=(1, 2, 4)' in note
+        conversion.model['output_stride'] = 16
+        del conversion.model['backbone']['multi_grid']
+        conversion.model['backbone']['block4_rates'] = (1, 2, 4)
+        conversion.model['decode_head']['dilations'] = (1, 6, 12, 18)
+        model = build(conversion.model).eval()
+        fit_to_model(conversion, model, 'test', [])
+        assert_same(model.decode_head(model.backbone(nets.IMAGE)), expected)
+
+    @torch.no_grad()
+    def test_jfzhang95_xception_at_8(self):
+        """The last convolution of block20 stays at rate 1, those before it and the middle flow are at 2."""
+        net = Net()
+        expected = nets.jfzhang95_xception(net, nets.IMAGE, output_stride=8)
+        conversion = convert_state(net.state)
+        conversion.model['output_stride'] = 8
+        conversion.model['decode_head']['rates'] = (3, 6, 9)  # 6, 12, 18 as the plain functions have them
+        model = build(conversion.model).eval()
+        fit_to_model(conversion, model, 'test', [])
+        assert_same(model.decode_head(model.backbone(nets.IMAGE)), expected)
+
+    @torch.no_grad()
+    def test_jfzhang95_mobilenet_at_8(self):
+        """Rows at rates 1, 1, 1, 1, 2, 2, 4: a row that lost its stride has the rate of the one before."""
+        net = Net()
+        rates = (1, 1, 1, 1, 2, 2, 4)
+        real = mobilenets.residuals
+        seen = []
+
+        def residuals(net, x, names, _, strides, **kwargs):
+            strides = (*strides[:3], 1, 1, 1, 1)
+            rows = real(net, x, names, lambda row, unit: rates[row], strides, **kwargs)
+            seen.append(rows[-1])
+            return rows
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mobilenets, 'residuals', residuals)
+            mobilenets.jfzhang95_mobilenet(net, nets.IMAGE)
+        conversion = convert_state(net.state)
+        assert any(f'model.backbone.row_rates={rates}' in note for note in conversion.notes)
+        conversion.model['output_stride'] = 8
+        conversion.model['backbone']['row_rates'] = rates
+        model = build(conversion.model).eval()
+        fit_to_model(conversion, model, 'test', [])
+        assert_same(model.backbone(nets.IMAGE)[-1], seen[0])
+
+
+def _with_rates_of_16(conv):
+    return lambda net, x, name, out, k=1, rate=1, **kwargs: conv(
+        net, x, name, out, k, rate=rate // 2 if 'aspp_modules' in name and rate > 1 else rate, **kwargs
+    )
