@@ -4,6 +4,6 @@
 # One device, batch 10, 20000 iterations; time and score are not measured here.
 _base_ = '../deeplabv2_r101_voc.py'
 model = dict(
-    backbone=dict(init_cfg=dict(checkpoint='checkpoints/deeplabv1_resnet101-coco.pth', prefix='backbone')),
+    backbone=dict(init_cfg=dict(checkpoint='pretrained/deeplabv1_resnet101-coco.pth', prefix='backbone')),
     decode_head=dict(rates=(6, 12, 18, 24)),
 )

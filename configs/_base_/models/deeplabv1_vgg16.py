@@ -12,11 +12,11 @@ model = dict(
     ),
     backbone=dict(
         type='DeepLabVGG',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vgg16_20M.pth', prefix='backbone'),
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained/vgg16_20M.pth', prefix='backbone'),
     ),
     decode_head=dict(
         type='DeepLabV1Head',
         variant='LargeFOV',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vgg16_20M.pth', prefix='decode_head'),
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained/vgg16_20M.pth', prefix='decode_head'),
     ),
 )

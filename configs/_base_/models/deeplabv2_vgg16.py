@@ -12,12 +12,12 @@ model = dict(
     ),
     backbone=dict(
         type='DeepLabVGG',
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vgg16_20M.pth', prefix='backbone'),
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained/vgg16_20M.pth', prefix='backbone'),
     ),
     decode_head=dict(
         type='DeepLabV2Head',
         rates=(6, 12, 18, 24),
         fc_channels=1024,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vgg16_20M.pth', prefix='decode_head'),
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained/vgg16_20M.pth', prefix='decode_head'),
     ),
 )
