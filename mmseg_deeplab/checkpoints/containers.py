@@ -151,19 +151,21 @@ def parameters(checkpoint: Mapping, ema: bool = False) -> dict[str, Tensor]:
 
 
 def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off the longest prefix that all names share and a known layout does not need.
+    """Take off the longest prefix that all names share, but for what a known layout has there.
 
     DistributedDataParallel, Lightning, torch.compile and classes that hold a network put theirs before all names; but
-    a VGG's features or a backbone by itself may have one that belongs to the layout. Whole numbers beside names with
-    parts, as `n_averaged` of torch's AveragedModel, are counters and stay away.
+    a VGG's features, or kazuto's wrapper for several scales, have one that belongs to the layout. Whole numbers beside
+    names with parts, as `n_averaged` of torch's AveragedModel, are counters and stay away.
     """
     if any('.' in name for name in state):
         state = {n: v for n, v in state.items() if '.' in n or v.ndim or v.is_floating_point()}
     shared = os.path.commonprefix([name.split('.')[:-1] for name in state])
-    cuts = [sum(len(part) + 1 for part in shared[:count]) for count in range(len(shared), -1, -1)]
-    shortened = ({name[cut:]: value for name, value in state.items()} for cut in cuts)
-    first = next(shortened)
-    return next((each for each in (first, *shortened) if detect_format(each) is not None), first)
+    shortened = state
+    for cut in [0, *(len(part) + 1 for part in shared)]:
+        shortened = {name[cut:]: value for name, value in shortened.items()}
+        if detect_format(shortened) is not None:
+            break
+    return shortened
 
 
 def as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:

@@ -8,6 +8,7 @@ are covered alike.
 
 import contextlib
 import difflib
+import importlib
 import json
 import os
 import re
@@ -213,9 +214,8 @@ def load_from_mmcls(filename: str, map_location: Any = None) -> dict:
 
 def load_from_zoo(filename: str, map_location: Any = None) -> dict:
     """Get published weights of another codebase, converted."""
-    from .zoo import pretrained  # which converts what is read here
-
-    return load_file(pretrained(filename)[1], map_location)
+    zoo = importlib.import_module('.zoo', __package__)  # at its first use: it converts what is read here
+    return load_file(zoo.pretrained(filename)[1], map_location)
 
 
 def _url(filename: str, urls: dict[str, str]) -> str:

@@ -62,6 +62,14 @@ def test_what_belongs_to_a_layout_is_no_prefix():
     assert parameters(prefixed('module.', vgg)).keys() == vgg.keys()
 
 
+def test_the_wrapper_for_several_scales_stays():
+    """Its `base.` tells that kazuto's network sees its input at several scales."""
+    net = Net()
+    kazuto_v2(net, IMAGE)
+    assert all(name.startswith('base.') for name in net.state)
+    assert parameters(dict(model=prefixed('module.', net.state))).keys() == net.state.keys()
+
+
 def test_several_networks_are_named():
     with pytest.raises(UserError, match='2 networks, generator, discriminator: save the one that is meant'):
         network(dict(generator=STATE, discriminator=prefixed('d.')))

@@ -32,7 +32,9 @@ def requests(tmp_path, monkeypatch):
     torchvision_v3(net, IMAGE)
     folder = tmp_path / 'public'
     folder.mkdir()
-    names = dict(classes=[f'class {number}' for number in range(CLASSES)], palette=[[9, 9, 9]] * CLASSES)
+    names = dict(
+        classes=[f'class {number}' for number in range(CLASSES)], palette=[[number, 9, 9] for number in range(CLASSES)]
+    )
     torch.save(dict(state_dict=net.state, meta=dict(dataset_meta=names)), folder / 'net.pth')
     sha256 = hashlib.sha256((folder / 'net.pth').read_bytes()).hexdigest()
     (folder / 'net.pth').rename(folder / f'net-{sha256[:8]}.pth')
