@@ -94,9 +94,8 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         strides = [stride if i == 0 else 1 for _, _, n, stride in ROWS for i in range(n)]
         plan = iter(atrous_plan(strides, check_output_stride(output_stride), stem_stride=2))
         channels = make_divisible(32 * width, 8)
-        self.conv1 = ConvModule(
-            3, channels, 3, stride=2, padding=0 if padding == 'input' and not pad_stem else 1, **layer_cfg
-        )
+        bare = padding == 'input' and not pad_stem
+        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=0 if bare else 1, **layer_cfg)
         self.stages = []
         out_channels = []
         for row, (expansion, base, repeats, _) in enumerate(ROWS):
