@@ -1,5 +1,6 @@
 """HDF5 files, as Keras writes weights (`.weights.h5`, `.h5`): every array by its path in the file."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def read_h5(path: Path) -> dict[str, np.ndarray]:
         DamagedError: If it can't be read.
     """
     try:
-        import h5py
+        h5py: Any = importlib.import_module('h5py')
     except ImportError as error:
         raise UserImportError(f"{path} is an HDF5 file: pip install 'mmseg_deeplab[h5]' to read it") from error
     arrays: dict[str, np.ndarray] = {}

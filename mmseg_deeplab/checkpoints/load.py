@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def load_file(path: str | Path, map_location: Any = 'cpu') -> dict:
 
 
 @contextlib.contextmanager
-def explained(path: Path, advice: str = SAVE_AGAIN) -> Iterator[None]:
+def explained(path: Path, advice: str = SAVE_AGAIN) -> Generator[None, None, None]:
     """Make sentences about a file of what readers say of its content, as `UserError`; refusals get `advice`."""
     try:
         yield

@@ -315,7 +315,7 @@ class Machine:
                     OPERATIONS[name](self, argument)
                 elif name == 'STOP':
                     return check_values(self.stack.pop(), self.budget)
-                elif name == 'PROTO' and argument > pickle.HIGHEST_PROTOCOL:
+                elif name == 'PROTO' and argument is not None and argument > pickle.HIGHEST_PROTOCOL:
                     raise RefusedError(f'a pickle of protocol {argument}, newer than this Python knows')
                 elif name not in ('PROTO', 'FRAME'):
                     raise CodeError(f'the pickle instruction {name}')

@@ -90,6 +90,7 @@ WRONG = [
     ('vainf', 'decode_head.separable_decoder', True),
     ('vainf_mobilenet', 'backbone.padding', 'symmetric'),
     ('vainf_mobilenet', 'backbone.row_rates', (1,) * 7),
+    ('vainf_mobilenet', 'backbone.pad_stem', True),
     ('vainf_mobilenet', 'backbone.low_level', 'expansion'),
     ('vainf_mobilenet', 'backbone.last_conv', True),
     ('jfzhang95_xception', 'backbone.variant', 'release'),

@@ -68,6 +68,22 @@ def test_tensorflow_padding_moves_even_sizes_only():
     assert (plain(even)[-1] - same(even)[-1]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize('output_stride', [8, 16])
+def test_rows_at_rates_of_their_own(output_stride):
+    # MMSegmentation's m-v2-d8: dilations of whole rows, whatever the strides.
+    rates = (1, 1, 1, 2, 2, 4, 4)
+    model = DeepLabMobileNetV2(output_stride, row_rates=rates, width=0.25)
+    assert [set(rates_of(getattr(model, f'layer{i}'))) for i in range(1, 8)] == [{rate} for rate in rates]
+    assert model(torch.zeros(1, 3, 65, 65))[-1].shape[2:] == (64 // output_stride + 1,) * 2
+
+
+def test_the_last_convolution():
+    # MobileNetV2, Table 2: 1280 channels, also at smaller widths.
+    model = DeepLabMobileNetV2(16, width=0.25, last_conv=True).eval()
+    assert model(torch.zeros(1, 3, 65, 65))[-1].shape == (1, 1280, 5, 5)
+    assert model.feature_channels[-1] == 1280 and model.classifier_prefixes == ()
+
+
 def test_every_parameter_gets_a_gradient():
     torch.manual_seed(0)
     model = DeepLabMobileNetV2(16)
@@ -79,6 +95,8 @@ def test_every_parameter_gets_a_gradient():
     ('arguments', 'message'),
     [
         (dict(output_stride=4), r'choose one of \(8, 16, 32\)'),
+        (dict(row_rates=(1, 2)), 'must hold a positive rate for each of the 7 rows'),
+        (dict(row_rates=(1, 1, 1, 1, 1, 1, 0)), 'positive rate'),
         (dict(low_level='x'), r"low_level='x' is unknown; choose one of \('expansion', 'output'\)"),
         (dict(padding='same'), r"padding='same' is unknown; choose one of \('symmetric', 'tensorflow', 'input'\)"),
     ],

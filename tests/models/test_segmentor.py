@@ -75,6 +75,45 @@ def test_the_whole_network_predicts_what_mmsegmentation_would(backbone, head):
         torch.testing.assert_close(full.pred_sem_seg.data, theirs.pred_sem_seg.data)
 
 
+@pytest.mark.parametrize('head', [V3PLUS, V3, dict(V3, align_corners=False)])
+@pytest.mark.parametrize('padding', ['none', 'cells'])
+@torch.no_grad()
+def test_logits_at_full_size_by_the_rules_of_others(head, padding):
+    """'none': to the size of the image. 'cells': each cell as many pixels as it is long, cut to the image."""
+    torch.manual_seed(0)
+    model = randomize(segmentor(MOBILENET, head, num_classes=11, test_padding=padding)).eval()
+    for height, width in ((65, 90), (64, 96)):
+        inputs = torch.randn(1, 3, height, width)
+        coarse = model.decode_head(model.backbone(inputs))
+        stride = 4 if head is V3PLUS else 16
+        size = (height, width) if padding == 'none' else [cells * stride for cells in coarse.shape[2:]]
+        corners = head.get('align_corners', True)
+        full = torch.nn.functional.interpolate(coarse, tuple(size), mode='bilinear', align_corners=corners)
+        full = full[..., :height, :width]
+        torch.testing.assert_close(model.encode_decode(inputs, [{}]), full)
+        (sample,) = model.predict(inputs, _samples(dict(ori_shape=(height, width), img_shape=(height, width))))
+        assert torch.equal(sample.pred_sem_seg.data[0], full[0].argmax(0).to(torch.uint8))
+
+
+def test_scaled_inputs_by_factor():
+    """At test rounded down and at exact steps; in training those whose cells lie on labels."""
+    model = segmentor(RESNET, V3, multi_scale_inputs=(1.0, 0.75, 0.5), scaled_size='factor').eval()
+    seen = []
+    model.extract_feat = lambda x: seen.append(x)
+    ramp = torch.arange(93.0).expand(1, 3, 70, 93)
+    list(model._scale_features(ramp))
+    assert [tuple(x.shape[2:]) for x in seen] == [(70, 93), (52, 69), (35, 46)]
+    model.decode_head.align_corners = model.align_corners = False
+    seen.clear()
+    list(model._scale_features(ramp))
+    expected = (torch.arange(69) + 0.5) / 0.75 - 0.5  # half-pixel centres
+    torch.testing.assert_close(seen[1][0, 0, 0, 1:-1], expected[1:-1])
+    model.train()
+    seen.clear()
+    list(model._scale_features(torch.zeros(1, 3, 65, 97)))
+    assert [tuple(x.shape[2:]) for x in seen] == [(65, 97), (49, 73), (33, 49)]
+
+
 def test_logits_stay_on_the_pixels_that_they_were_computed_for():
     """A network that copies every 16th pixel gives a ramp back as it was, on sizes that are not 16 k + 1, too."""
     model = segmentor(MOBILENET, V3)
@@ -212,6 +251,11 @@ def test_a_training_step_returns_the_loss():
     ('arguments', 'message'),
     [
         (dict(frozen_bn=('neck',)), "choose of 'backbone' and 'decode_head'"),
+        (
+            dict(test_padding='zeros'),
+            r"model.test_padding='zeros' is unknown; choose one of .'corners', 'none', 'cells'.",
+        ),
+        (dict(scaled_size='floor'), r"model.scaled_size='floor' is unknown; choose one of .'corners', 'factor'."),
         (dict(output_stride=4), r'choose one of \(8, 16, 32\)'),
         (dict(output_stride=12), r'choose one of \(8, 16, 32\)'),
     ],

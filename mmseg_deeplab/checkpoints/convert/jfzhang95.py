@@ -54,7 +54,11 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     elif 'backbone.features.0.0.weight' in state:
         converted, dropped = apply_rules(MOBILENET, state, 'jfzhang95')
         backbone = dict(
-            type='DeepLabMobileNetV2', low_level='output', padding='residual', row_rates=(1, 1, 1, 1, 1, 1, 2)
+            type='DeepLabMobileNetV2',
+            low_level='output',
+            padding='input',
+            pad_stem=True,
+            row_rates=(1, 1, 1, 1, 1, 1, 2),
         )
         notes.append(OS8_MOBILENET)
     else:

@@ -18,7 +18,7 @@ from .base import DeepLabBackbone
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 LAST_CHANNELS = 1280
 LOW_LEVELS = ('expansion', 'output')
-PADDINGS = ('symmetric', 'tensorflow', 'input', 'residual')
+PADDINGS = ('symmetric', 'tensorflow', 'input')
 
 
 class Residual(InvertedResidual):
@@ -56,9 +56,9 @@ class DeepLabMobileNetV2(DeepLabBackbone):
             residual there (144 channels), as in the TensorFlow release; 'output' that residual's result (24 channels),
             as in VainF's.
         padding: How convolutions are padded: 'symmetric'; 'tensorflow' as its release ('SAME'), which differs on even
-            sizes only; 'input' as in VainF/DeepLabV3Plus-Pytorch, whose stem is not padded and whose residuals pad
-            their input, before the expansion instead of after it; or 'residual', the same with a padded stem, as in
-            jfzhang95/pytorch-deeplab-xception.
+            sizes only; or 'input' as in VainF/DeepLabV3Plus-Pytorch, whose stem is not padded and whose residuals pad
+            their input, before the expansion instead of after it.
+        pad_stem: Whether the stem is padded with padding='input' too, as in jfzhang95/pytorch-deeplab-xception.
         row_rates: The rates of the seven rows of residuals themselves, whatever the output stride; the codebases that
             give a whole row one rate differ in which. None leaves them to the output stride, see `atrous`.
         last_conv: Whether a 1x1 convolution to 1280 channels follows, whose result the head takes, as in
@@ -74,6 +74,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         width: float = 1.0,
         low_level: str = 'expansion',
         padding: str = 'symmetric',
+        pad_stem: bool = False,
         row_rates: Sequence[int] | None = None,
         last_conv: bool = False,
         norm_cfg: dict | None = None,
@@ -93,7 +94,8 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         strides = [stride if i == 0 else 1 for _, _, n, stride in ROWS for i in range(n)]
         plan = iter(atrous_plan(strides, check_output_stride(output_stride), stem_stride=2))
         channels = make_divisible(32 * width, 8)
-        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=0 if padding == 'input' else 1, **layer_cfg)
+        bare = padding == 'input' and not pad_stem
+        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=0 if bare else 1, **layer_cfg)
         self.stages = []
         out_channels = []
         for row, (expansion, base, repeats, _) in enumerate(ROWS):
@@ -104,7 +106,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
                 if row_rates is not None:
                     rate = row_rates[row]
                 units.append(Residual(channels, out_channels[-1], stride, expansion, rate, **layer_cfg))
-                if padding in ('input', 'residual'):
+                if padding == 'input':
                     units[-1].pad_input(rate)
                 channels = out_channels[-1]
             self.stages.append(f'layer{row + 1}')
