@@ -39,7 +39,7 @@ STYLE = """
   border: 1px solid #8888; }
 .areas p { margin: 8px 0 0; }
 .areas .problem { border-left: 4px solid #c62828; padding-left: 10px; overflow-wrap: anywhere; }
-input[role=listbox] { text-overflow: ellipsis; margin-right: 1em; }
+input[role=combobox] { text-overflow: ellipsis; margin-right: 1.4em; }
 """
 
 
