@@ -8,6 +8,10 @@ Only this machine reaches the page, unless --host says otherwise.
 
 import argparse
 import html
+import importlib
+import os
+import signal
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,19 +66,26 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f'--{option.replace("_", "-")} {getattr(args, option)}: expected more than 0')
     if args.port is not None and not 0 < args.port < 2**16:
         raise UserError(f'--port {args.port}: expected 1 to {2**16 - 1}')
-    _gradio()
-    with progress('loading the networks', len(args.models) // 2) as advance:
-        models = []
-        for config, checkpoint in zip(args.models[::2], args.models[1::2], strict=True):
-            name = f'{Path(config).stem}, {Path(checkpoint).name}'
-            models.append((name, init_model(config, checkpoint, args.device)))
-            advance(1)
-    page = build_page(models, round(args.max_megapixels * 1e6))
+    # Uploads and answers lie where other users of this machine can't look, and go with the page.
+    with tempfile.TemporaryDirectory(prefix='demo_server_') as folder:
+        os.environ['GRADIO_TEMP_DIR'] = folder
+        _gradio()
+        with progress('loading the networks', len(args.models) // 2) as advance:
+            models = []
+            for config, checkpoint in zip(args.models[::2], args.models[1::2], strict=True):
+                name = f'{Path(config).stem}, {Path(checkpoint).name}'
+                models.append((name, init_model(config, checkpoint, args.device)))
+                advance(1)
+        page = build_page(models, round(args.max_megapixels * 1e6))
+        _serve(page, args.host, args.port, round(args.max_mib * 2**20))
+
+
+def _serve(page: Any, host: str, port: int | None, max_bytes: int) -> None:
     try:
         _, address, _ = page.launch(
-            server_name=args.host,
-            server_port=args.port,
-            max_file_size=round(args.max_mib * 2**20),
+            server_name=host,
+            server_port=port,
+            max_file_size=max_bytes,
             share=False,
             ssr_mode=False,
             footer_links=[],
@@ -83,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
             prevent_thread_lock=True,
         )
     except OSError as error:
-        raise UserOSError(f'no page at --host {args.host}, port {args.port or "7860 and on"}: {error}') from error
+        raise UserOSError(f'no page at --host {host}, port {port or "7860 and on"}: {error}') from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does, so that the folder goes
     print(f'the page: {address} (Ctrl-C ends it)', flush=True)
     page.block_thread()
 
@@ -186,7 +198,7 @@ def legend(prediction: Prediction, remark: str) -> str:
 
 def _gradio() -> Any:
     try:
-        import gradio
+        gradio: Any = importlib.import_module('gradio')
     except ImportError as error:
         raise UserImportError("the page needs the package gradio: pip install 'mmseg_deeplab[web]'") from error
     if int(gradio.__version__.partition('.')[0]) < 6:

@@ -148,24 +148,27 @@ def test_what_can_not_be_served(served):
 
 
 @pytest.fixture(scope='module')
-def address(served, repo):
+def address(served, repo, tmp_path_factory):
     """The page, served by the tool in a process of its own."""
     pytest.importorskip('gradio', reason="the page needs gradio: pip install 'mmseg_deeplab[web]'")
+    temporary = tmp_path_factory.mktemp('temporary')
     path = os.pathsep.join([str(repo), os.environ.get('PYTHONPATH', '')])
     arguments = [served.config, served.checkpoint, '--device', 'cpu', '--max-mib', str(MAX_MIB)]
     process = subprocess.Popen(
         [sys.executable, str(repo / 'tools/demo_server.py'), *arguments, '--max-megapixels', '0.1'],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path},
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path, 'TMPDIR': str(temporary)},
     )
     try:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, '')
         yield next(found[0] for line in lines if (found := re.search(r'http://127\.0\.0\.1:\d+', line)))
     finally:
+        assert list(temporary.glob('demo_server_*/**/*.jpeg'))
         process.terminate()
         process.wait()
+        assert not list(temporary.glob('demo_server_*'))
 
 
 @pytest.fixture(scope='module')
@@ -252,7 +255,7 @@ def test_the_crf_in_the_browser(served, visit):
     page.locator('.areas.prose td').first.wait_for(state='detached')
 
 
-def test_wrong_files_in_the_browser(served, visit, tmp_path):
+def test_wrong_files_in_the_browser(served, visit, address, tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / 'notes.txt').write_text('no picture')
     (tmp_path / 'fake.png').write_text('no picture')
@@ -271,6 +274,9 @@ def test_wrong_files_in_the_browser(served, visit, tmp_path):
         page.locator(place, has_text=text).wait_for()
         assert page.locator('.areas.prose td').count() == 0
         page = visit()
+    # Past the page, which looks at the size by itself.
+    upload = dict(name='heavy.png', mimeType='image/png', buffer=(tmp_path / 'heavy.png').read_bytes())
+    assert page.request.post(f'{address}/gradio_api/upload', multipart=dict(files=upload)).status == 413
     page.set_input_files('input[type=file]', served.pictures[3])  # the server is as well as before
     assert areas_of(page) == list(expected(served, served.pictures[3]).areas.values())
 
