@@ -63,11 +63,14 @@ def init_model(
 
     Raises:
         UserFileNotFoundError: config or checkpoint do not exist.
-        UserError: neither the checkpoint nor the config's test dataset tells the classes; for an output stride that
+        UserError: for a device that is not there; neither the checkpoint nor the config's test dataset tells the classes; for an output stride that
             the network has not, or a precision or runtime that the device has not.
         UserImportError: the runtime is not installed.
         CheckpointMismatchError: the checkpoint is of another model; the message lists the differences.
     """
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    _check_device(device)
     if not isinstance(config, Config):
         config = read_config(config)
     init_default_scope(config.get('default_scope', 'mmseg'))
@@ -82,8 +85,6 @@ def init_model(
     meta = weights.get('meta', {}).get('dataset_meta') if isinstance(weights.get('meta'), dict) else None
     model.dataset_meta = meta or _dataset_meta(config)
     model.cfg = config
-    if device == 'auto':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(device)
     model.inference_dtype = _dtype(precision, device)
     prepare_for_inference(model)
@@ -97,6 +98,17 @@ def init_model(
         for part in (model.backbone, model.decode_head):
             part.forward = torch.compile(part.forward, dynamic=True)
     return model
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError:
+        raise UserError(f"device={device!r} is none of PyTorch's: give 'cpu', 'cuda', 'cuda:1', ...") from None
+    if kind == 'cuda' and index >= torch.cuda.device_count():
+        raise UserError(
+            f'device={device!r}: PyTorch sees {torch.cuda.device_count()} GPUs, counted from 0; see `deeplab doctor`'
+        )
 
 
 def _dtype(precision: str | None, device: str) -> torch.dtype | None:

@@ -190,7 +190,7 @@ class _Session:
             raise UnreadablePicturesError(errors)
 
     def _by_tiles(self, picture: Picture) -> bool:
-        return self.tile is not None and is_larger(shape_of(picture), self.tile)
+        return self.tile is not None and not picture.error and is_larger(shape_of(picture), self.tile)
 
     def _tiled_answers(self, pictures: Iterator[Picture]) -> Iterator[Prediction]:
         errors: list[tuple[str, Exception]] = []
@@ -300,6 +300,8 @@ class _Session:
                 errors.append((picture.name, error))
 
     def _load(self, picture: Picture) -> _Loaded:
+        if picture.error:
+            raise picture.error
         pixels = picture.pixels
         if pixels is not None:
             source = dict(img=np.ascontiguousarray(pixels[..., ::-1]))  # BGR, as the stack's loader gives it
