@@ -94,8 +94,8 @@ def predict_to_folder(
 
     A picture's files are KIND/PLACE.SUFFIX, where PLACE is its path below the folder that all inputs have in common; a
     video becomes overlay/PLACE.mp4 with the frames and the rate of the source, and a row or column more where a side is
-    odd. With `tile`, TIFFs and whole slides are read and written by rows, never as a whole, to TIFFs with their place on
-    earth; rows that can't be read are void.
+    odd. With `tile`, TIFFs and whole slides are read and written by rows, never as a whole, to TIFFs with their place
+    on earth; rows that can't be read are void.
 
     Files whose outputs are all there are skipped, so that an interrupted job goes on where it stopped; answers of an
     earlier run that lie in one of the folders are no inputs. The shares of the classes of all files of the shard,

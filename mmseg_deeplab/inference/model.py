@@ -63,8 +63,8 @@ def init_model(
 
     Raises:
         UserFileNotFoundError: config or checkpoint do not exist.
-        UserError: for a device that is not there; neither the checkpoint nor the config's test dataset tells the classes; for an output stride that
-            the network has not, or a precision or runtime that the device has not.
+        UserError: neither the checkpoint nor the config's test dataset tells the classes; for a device that is not
+            there, an output stride that the network has not, or a precision or runtime that the device has not.
         UserImportError: the runtime is not installed.
         CheckpointMismatchError: the checkpoint is of another model; the message lists the differences.
     """
@@ -102,13 +102,10 @@ def init_model(
 
 def _check_device(device: str) -> None:
     try:
-        kind, index = torch.device(device).type, torch.device(device).index or 0
-    except RuntimeError:
-        raise UserError(f"device={device!r} is none of PyTorch's: give 'cpu', 'cuda', 'cuda:1', ...") from None
-    if kind == 'cuda' and index >= torch.cuda.device_count():
-        raise UserError(
-            f'device={device!r}: PyTorch sees {torch.cuda.device_count()} GPUs, counted from 0; see `deeplab doctor`'
-        )
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # what PyTorch has not, or has no hardware or driver for
+        reason = str(error).partition('\n')[0]
+        raise UserError(f"device={device!r} can not be used: {reason}. Give 'cpu'; see `deeplab doctor`") from error
 
 
 def _dtype(precision: str | None, device: str) -> torch.dtype | None:
