@@ -18,11 +18,11 @@ from ..errors import UserError
 from ..progress import progress
 from ..visualization.overlays import overlay
 from .model import Segmentor
-from .prediction import Prediction, count_labels
+from .prediction import PNG_LEVELS, Prediction, count_labels
 from .predictor import UnreadablePicturesError, predict, tiled
 from .rasters import SLIDES, TIFFS, Raster, open_raster, shape_of
 from .readers import VIDEOS, Picture, files_of
-from .tiff_writer import label_bands, write_tiff
+from .tiff_writer import label_bands, write_tiff, write_together
 
 SUFFIXES = {'mask': '.png', 'overlay': '.png', 'probabilities': '.npz', 'confidence': '.png'}
 """What can be written for a picture, each kind in a folder of its name."""
@@ -197,8 +197,11 @@ def _outputs(out: Path, path: Path, place: str, kinds: Sequence[str], tiled: boo
         return {'overlay': out / 'overlay' / f'{place}.mp4'}
     if tiled and _is_by_rows(path):
         for kind in kinds:
-            if kind not in ('mask', 'overlay'):
-                raise UserError(f'{path}: with tiles, TIFFs and slides get mask and overlay; leave {kind} out')
+            if kind == 'probabilities':
+                raise UserError(
+                    f'{path}: with tiles, TIFFs and slides get mask, overlay and confidence; probabilities of all '
+                    f'classes of a picture of any size are more than memory holds: leave them out'
+                )
         return {kind: out / kind / f'{place}.tif' for kind in kinds}
     return {kind: out / kind / f'{place}{SUFFIXES[kind]}' for kind in kinds}
 
@@ -216,14 +219,20 @@ def _write_by_rows(model: Segmentor, path: Path, files: dict[str, Path], options
     raster = open_raster(path)
     picture = tiled(model, raster, **options)
     palette = model.dataset_meta['palette']
+    dtype, void = picture.dtype, picture.void
+    writers = [lambda bands: write_tiff(files['mask'], bands, dtype, raster, palette, void)]
+    if 'confidence' in files:
+        writers.append(lambda bands: write_tiff(files['confidence'], bands, np.uint16, raster, void=0))
     with progress(f'segmenting rows of {path}', raster.shape[0]) as advance:
 
-        def strips() -> Iterator[np.ndarray]:
-            for strip in picture.strips():
-                yield strip
-                advance(len(strip))
+        def strips() -> Iterator[Sequence[np.ndarray]]:
+            if 'confidence' not in files:
+                yield from ([labels] for labels in picture.strips())
+                return
+            for labels, confidence in picture.strips_with_confidence():
+                yield labels, np.rint(confidence * PNG_LEVELS).astype(np.uint16)
 
-        write_tiff(files['mask'], strips(), picture.dtype, raster, palette, picture.void)
+        write_together(strips(), writers, lambda bands: advance(len(bands[0])))
     if 'overlay' in files:
         write_tiff(files['overlay'], _overlays(raster, files['mask'], palette, picture.void), np.uint8, raster)
     return [(str(path), UserError(f'{damage}; these pixels are void')) for damage in raster.damage.values()]

@@ -241,9 +241,9 @@ class _Session:
         waiting: deque[Callable[[], Any]] = deque()
         with ExitStack() as stack:
             pool = self._pool(stack)
+            said = False
             for number, batch in enumerate(self._tile_batches(tiles)):
-                if number == 0:
-                    _warn_of_resizing(batch[0].data['data_samples'], name)
+                said = said or _warn_of_resizing(batch[0].data['data_samples'], name)
                 keep = keep_logits(self.network) if self.tta else keeping_logits('coarse alone')
                 with pooled.batch(number) if pooled else nullcontext():
                     samples = self._samples(batch, keep)
@@ -394,14 +394,17 @@ def _probabilities(model: Any, sample: Any, name: str) -> Callable[[], np.ndarra
     return make
 
 
-def _warn_of_resizing(sample: Any, name: str) -> None:
-    if isinstance(sample, SegDataSample) and tuple(sample.img_shape[:2]) != tuple(sample.ori_shape[:2]):
+def _warn_of_resizing(sample: Any, name: str) -> bool:
+    """Whether a tile was resized, which is said."""
+    resized = isinstance(sample, SegDataSample) and tuple(sample.img_shape[:2]) != tuple(sample.ori_shape[:2])
+    if resized:
         print_log(
-            f'{name}: the test pipeline of the config resizes what it is given, here each tile of '
+            f'{name}: the test pipeline of the config resizes what it is given, here a tile of '
             f'{sample.ori_shape[:2]} to {sample.img_shape[:2]} pixels: labels depend on the size of the tiles',
             logger='current',
             level=logging.WARNING,
         )
+    return resized
 
 
 def _check_finite(logits: Tensor, name: str) -> None:

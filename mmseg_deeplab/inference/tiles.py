@@ -25,7 +25,7 @@ from .pooling import Pooled, Selection, pool
 from .rasters import Raster
 from .refine import labels_of
 
-OVERLAP = 256
+OVERLAP = 384
 """Pixels that neighbouring tiles share at least. On this much, features of the real networks hardly differ from those
 of the whole picture half-way, where one tile leads over to the next."""
 BORDER = 128

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-BLOCK = (32, 256)
+BLOCK = (64, 128)
 """Height and width of the blocks in which scores are brought to full size, in pixels: they stay in a CPU's cache."""
 Span = tuple[int, int]
 """Start and stop along one side of a picture."""
@@ -145,12 +145,9 @@ def zoom_blocks(
         end = top + strip.shape[1]
         stop = size[0] if end == cells[0] else int(torch.searchsorted(ys, end - 1, right=True))
         for y in range(done, stop, BLOCK[0]):
-            band = _between(known.transpose(0, 1), ys[y : min(y + BLOCK[0], stop)] - origin)  # (h, C, cells)
+            band = _between(known, ys[y : min(y + BLOCK[0], stop)] - origin).transpose(1, 2)  # (C, cells, h)
             for x in range(0, size[1], BLOCK[1]):
-                places = xs[x : x + BLOCK[1]]
-                first, last = int(places[0]), int(places[-1]) + 2
-                block = band[..., first:last].permute(2, 1, 0).contiguous()
-                yield y, x, _between(block, places - first).permute(1, 2, 0)
+                yield y, x, _between(band, xs[x : x + BLOCK[1]]).transpose(1, 2)
         done = stop
 
 
@@ -161,8 +158,11 @@ def _places(cells: int, length: int, stride: int | None) -> Tensor:
 
 
 def _between(maps: Tensor, places: Tensor) -> Tensor:
-    """Values at places along the first axis, each between its two neighbours."""
-    low = places.long()
-    high = (low + 1).clamp(max=len(maps) - 1)
-    weight = (places - low).to(maps.device, maps.dtype).view(-1, *(1,) * (maps.dim() - 1))
-    return torch.lerp(maps[low.to(maps.device)], maps[high.to(maps.device)], weight)
+    """Values (C, h', w) of maps (C, h, w) at places along their rows, each between its two neighbours."""
+    low = int(places[0])
+    maps = maps[:, low : int(places[-1]) + 2].contiguous()
+    places = places - low
+    above = places.long()
+    below = (above + 1).clamp(max=maps.shape[1] - 1)
+    weight = (places - above).to(maps)[:, None]
+    return torch.lerp(*(maps.index_select(1, each.to(maps.device)) for each in (above, below)), weight)
