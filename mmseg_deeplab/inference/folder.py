@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,7 +158,9 @@ def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
 
 
-def _input_files(inputs: Sequence[str | Path], out: Path, errors: list[tuple[str, Exception]]) -> list[Path]:
+def _input_files(
+    inputs: Iterable[str | os.PathLike[str]], out: Path, errors: list[tuple[str, Exception]]
+) -> list[Path]:
     """The files of all inputs, each once; an input that has none is noted as an error if others have some."""
     answers = {Path(os.path.abspath(out / kind)) for kind in SUFFIXES}
     found: dict[Path, Path] = {}

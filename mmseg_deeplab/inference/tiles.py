@@ -113,7 +113,7 @@ class TiledPicture:
         self.tiles = Tiles.of(raster.shape, size, network.model, network.crf)
         self.dtype = np.dtype(np.uint8 if len(network.classes) < 256 else np.uint16)
         self.void = 255 if self.dtype == np.uint8 else 65535
-        self._model = unwrap(network.model)
+        self._model: Any = unwrap(network.model)  # a DeepLab where its scores are coarse
         self._broken: dict[int, np.ndarray] = {}  # of the rows of tiles that begin there
 
     def parts(self) -> Iterator[tuple[int, int, Tensor]]:
