@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from told import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_sessionfinish  # noqa: F401
 
 import mmseg_deeplab.plugin  # noqa: F401  every test finds its names registered, whatever other files are collected
 

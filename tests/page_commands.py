@@ -16,7 +16,7 @@ PLACEHOLDERS = {
 
 def pages(repo: Path) -> list[Path]:
     """Every page for readers, but the changelog, which keeps what once was."""
-    return [repo / 'README.md', repo / 'CONTRIBUTING.md', *sorted((repo / 'docs').rglob('*.md'))]
+    return [*sorted(repo.glob('README*.md')), repo / 'CONTRIBUTING.md', *sorted((repo / 'docs').rglob('*.md'))]
 
 
 def described(repo: Path) -> list[Path]:

@@ -98,6 +98,21 @@ def test_every_command_parses(page, parse):
             load_config(REPO / config, getattr(args, 'cfg_options', None))
 
 
+def test_the_readmes_tell_the_same():
+    """Commands, code, configs and links of one language are those of the other."""
+    texts = [(REPO / name).read_text(encoding='utf-8') for name in ('README.md', 'README_zh-CN.md')]
+    english, chinese = (list(commands(REPO / name)) for name in ('README.md', 'README_zh-CN.md'))
+    assert english == chinese and len(english) > 15
+    for pattern in (
+        r'^ {4}(\w[^#\n]*?)\s*(?:#.*)?$',
+        r'\]\(((?:docs|configs)/[^)]+)\)',
+        r'^\| v\d.*?\| \[(.*?)\]',
+        r'(\d+\.\d+)',
+    ):
+        assert len({tuple(sorted(re.findall(pattern, text, re.MULTILINE))) for text in texts}) == 1, pattern
+    assert '(README_zh-CN.md)' in texts[0] and '(README.md)' in texts[1]
+
+
 @pytest.mark.parametrize('page', pages(REPO), ids=lambda path: path.name)
 def test_every_file_that_a_page_names_exists(page):
     text = page.read_text(encoding='utf-8')

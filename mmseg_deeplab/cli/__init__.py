@@ -13,6 +13,7 @@ COMMANDS = {
     'train': 'train a segmentor from a config file',
     'test': 'evaluate a checkpoint',
     'predict': 'segment pictures, folders and videos',
+    'demo-server': 'show networks on a page in the browser',
     'export': 'write a network as ONNX, exported program or TorchScript, and prove it',
     'convert': 'convert a checkpoint of another codebase',
     'prepare': 'turn a downloaded dataset into the tree that the configs expect',

@@ -20,6 +20,9 @@ from ..progress import progress
 from .configure import load_config, use_published
 from .options import CfgOptions, add_crf_arguments, crf_of
 
+LOCAL_RANKS = ('LOCAL_RANK', 'SLURM_LOCALID', 'OMPI_COMM_WORLD_LOCAL_RANK')
+"""Variables of torchrun, slurm and Open MPI that number the processes of a machine, and so its GPUs."""
+
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line, segment, say what became of it."""
@@ -55,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     device = args.device
     if device == 'auto' and torch.cuda.is_available():
-        device = f'cuda:{int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()}'
+        local = next((os.environ[name] for name in LOCAL_RANKS if os.environ.get(name, '').isdecimal()), '0')
+        device = f'cuda:{int(local) % torch.cuda.device_count()}'
     crf = crf_of(args)
     shard = _shard(args.shard) if args.shard else shard_of_environment()
     check_folder(args.out, 'out', '--out')
@@ -84,7 +88,8 @@ def main(argv: list[str] | None = None) -> None:
             batch_size=args.batch_size,
             tile=args.tile and (args.tile * 2 if len(args.tile) == 1 else args.tile),
         )
-    print(f'{summary.written} written, {summary.skipped} were there already: {args.out}; areas: {summary.areas}')
+    part = f', part {shard.index}/{shard.count}' if shard.count > 1 else ''
+    print(f'{summary.written} written, {summary.skipped} were there already: {args.out}; areas: {summary.areas}{part}')
 
 
 def _shard(text: str) -> Shard:

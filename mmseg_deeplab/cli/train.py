@@ -7,7 +7,7 @@ python tools/train.py configs/deeplabv3plus_r50_voc.py --data-root data/VOCdevki
 import argparse
 import sys
 
-from ..preflight import check
+from ..preflight import FinishedError, check
 from .configure import build_runner, close_process_group, load_train_config
 from .options import add_common_arguments
 
@@ -22,7 +22,8 @@ def main() -> None:
         nargs='?',
         const=True,
         metavar='auto|CHECKPOINT',
-        help="go on from the work dir's latest checkpoint, or from this one; auto: start anew where there is none",
+        help="go on from the work dir's latest checkpoint, or from this one; auto: start anew where there is none, "
+        'and do nothing where the training is over',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
     parser.add_argument(
@@ -32,7 +33,13 @@ def main() -> None:
     )
     args = parser.parse_args()
     cfg = load_train_config(args)
-    check(cfg, 'train', check_all=args.check_all)
+    try:
+        check(cfg, 'train', check_all=args.check_all)
+    except FinishedError as finished:
+        if args.resume != 'auto':
+            raise
+        print(finished)  # a job that is queued again after its last step has done what it should
+        return
     status = None
     try:
         build_runner(cfg).train()

@@ -25,9 +25,10 @@ _LONGEST_ROW = 64
 """Entries of a row that a GPU adds up one after the other; flat pictures have points with thousands of pixels."""
 
 TOO_MANY_CELLS = (
-    'the standard deviations are too small for these features: 64 bits cannot number the cells. Take larger ones, '
-    "fewer bands or features, or backend='pydensecrf'"
+    'the standard deviations are too small for these features: beyond 4 million cells along an axis, single precision '
+    'tells no positions in them apart. Take larger ones'
 )
+_MOST_CELLS = 4 * 10**6
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def build(*features: Tensor) -> Lattice:
     the CPU but the blurs, 60 to 80 % of the time, were 8 to 50 % slower, and the whole filter 8 to 37 %.
 
     Raises:
-        UserError: the features span more lattice cells than a 64-bit key can number.
+        UserError: the features span more lattice cells than single precision can tell positions in.
     """
     d = len(features[0])
     axes, pixels = d + 1, sum(f.shape[1] for f in features)
@@ -126,13 +127,7 @@ def build(*features: Tensor) -> Lattice:
     pixel = torch.cat([torch.arange(pixels, device=joined.device), of_fill])
     cells, rank, weights = _enclosing_simplex(joined)
     owners = [*((image, f.shape[1]) for image, f in enumerate(features)), *((image, 1) for image in filled)]
-    numbered = _vertex_keys(cells, rank, owners)
-    if numbered is None:
-        if len(features) == 1:
-            raise UserError(TOO_MANY_CELLS)
-        half = len(features) // 2
-        return concatenate([build(*features[:half]), build(*features[half:])])
-    keys, steps = numbered
+    keys, steps, unit = _vertex_keys(cells, rank, owners)
     weights[:, pixels:] = 0
     found, order = keys.flatten().sort(stable=True)
     is_new = torch.ones_like(found, dtype=torch.bool)
@@ -153,7 +148,7 @@ def build(*features: Tensor) -> Lattice:
     )
     keys = found[starts]
     steps_of_splat = _in_steps(splat, _LONGEST_ROW) if joined.is_cuda else (splat,)
-    return Lattice(steps_of_splat, tuple(_blur(keys, axes, *step, index_type) for step in steps), slice_)
+    return Lattice(steps_of_splat, tuple(_blur(keys, unit, *step, index_type) for step in steps), slice_)
 
 
 def concatenate(lattices: Sequence[Lattice]) -> Lattice:
@@ -249,15 +244,17 @@ def _enclosing_simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _vertex_keys(
     cells: Tensor, rank: Tensor, images: Sequence[tuple[int, int]]
-) -> tuple[Tensor, list[tuple[int, int]]] | None:
-    """Numbers the lattice points of every pixel, (d + 1, N) int64: ((image, cell) as a number) * (d + 1) + vertex.
+) -> tuple[Tensor, list[tuple[int, int]], int]:
+    """Numbers the lattice points of every pixel, (d + 1, N) int64: ((image, cell) as a number) * unit + vertex.
 
     `images` are the image and the number of its pixels, in the order of the pixels. Also returns for every axis the
-    difference of the number to the next point down that axis: of points with vertex > 0, and of those with vertex 0.
-    None where 64 bits are too few.
+    difference of the number to the next point down that axis: of points with vertex > 0, and of those with vertex 0;
+    and the unit.
     """
     axes = len(cells)
     lowest, highest = torch.stack([cells.amin(1), cells.amax(1)]).tolist()
+    if max(map(abs, (*lowest, *highest))) > _MOST_CELLS:
+        raise UserError(TOO_MANY_CELLS)
     # A blur neighbour is at most one cell outside of the simplices' cells.
     low = [cell - 2 for cell in lowest]
     sizes = [high + 3 - cell for high, cell in zip(highest, low, strict=True)]
@@ -267,10 +264,13 @@ def _vertex_keys(
     for axis in [*range(axes - 3, -1, -1), axes - 1]:
         strides[axis] = cells_so_far * axes
         cells_so_far *= sizes[axis]
-    of_image = cells_so_far * axes
+    of_image, unit = cells_so_far * axes, axes
     if of_image * (max(image for image, _ in images) + 1) >= 2**62:
-        return None
-    steps = [(stride - 1, stride - sum(strides) + axes - 1) for stride in strides]
+        # By strides that look like random ones, modulo 2^64: two of a million points share a number with a probability
+        # of 1e-5, for a batch that is tried for the first time.
+        unit, low = 64, [0] * axes
+        *strides, of_image = (_signed(_mix(k + 1) * unit) for k in range(axes + 1))
+    steps = [(_signed(stride - 1), _signed(stride - sum(strides) + axes - 1)) for stride in strides]
 
     start = -sum(stride * cell for stride, cell in zip(strides, low, strict=True))
     on_device = torch.tensor(strides, device=cells.device)
@@ -278,17 +278,32 @@ def _vertex_keys(
         0, rank, torch.arange(axes, device=rank.device)[:, None].expand_as(rank)
     )
     keys = torch.empty_like(rank)
-    keys[0] = torch.cat([torch.full((n,), start + image * of_image, device=keys.device) for image, n in images])
+    keys[0] = torch.cat(
+        [torch.full((n,), _signed(start + image * of_image), device=keys.device) for image, n in images]
+    )
     for axis in range(axes):
         keys[0] += cells[axis].long() * strides[axis]
     for vertex in range(1, axes):
         keys[vertex] = keys[vertex - 1] - on_device[axis_of_rank[axes - vertex]] + 1
-    return keys, steps
+    return keys, steps, unit
 
 
-def _blur(keys: Tensor, axes: int, step: int, step_of_first: int, index_type: torch.dtype) -> SparseMatrix:
+def _signed(number: int) -> int:
+    """The int64 that is equal modulo 2^64."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _mix(number: int) -> int:
+    """The splitmix64 generator's output of this number (Steele, Lea and Flood, OOPSLA 2014)."""
+    number = number * 0x9E3779B97F4A7C15 % 2**64
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ number >> 27) * 0x94D049BB133111EB % 2**64
+    return number ^ number >> 31
+
+
+def _blur(keys: Tensor, unit: int, step: int, step_of_first: int, index_type: torch.dtype) -> SparseMatrix:
     """A point and half its two neighbours along one axis, as far as they exist; `keys` are sorted."""
-    wanted = keys + torch.where(keys % axes == 0, step_of_first, step)
+    wanted = keys + torch.where(keys % unit == 0, step_of_first, step)
     here = torch.arange(len(keys), dtype=index_type, device=keys.device)
     place = _search(keys, wanted).clamp_(max=len(keys) - 1)
     below = place.where(keys[place] == wanted, -1)

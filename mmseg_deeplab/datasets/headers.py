@@ -14,7 +14,7 @@ from typing import IO
 
 import mmengine.fileio as fileio
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import UserError, UserFileNotFoundError
 
@@ -81,6 +81,8 @@ def read_header(content: bytes, name: str) -> Header:
         header = read_tiff_header(io.BytesIO(content)) if content.startswith(TIFF) else _other(content)
     except Image.DecompressionBombError as error:
         raise UserError(f'{name} is too large to be decoded: {error}. Cut it into tiles') from None
+    except UnidentifiedImageError as error:  # whose text names an object
+        raise UserError(f'{name} cannot be read: the file is damaged or not an image') from error
     except Exception as error:
         raise UserError(f'{name} cannot be read: the file is damaged or not an image ({error})') from error
     check_size(header.size, name)

@@ -3,7 +3,7 @@
 What is written takes images of any number and size. It is compared with the segmentor before it gets its name.
 """
 
-import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..models import DeepLab
 from .graphs import CoarseNetwork, Network, Pictures
@@ -98,6 +99,7 @@ def export_model(
 
     Raises:
         UserError: For another segmentor, suffix, or more than 256 classes with `uint8`.
+        UserOSError: If the file can not be written.
         UserImportError: If a package that the format needs is not installed.
         ExportError: If a label differs, but for ties of two classes, or a value by 5 % of the largest; with `int8`, if
             more than 5 % of the labels differ.
@@ -109,23 +111,17 @@ def export_model(
     pictures = generated() if images is None else list(images)
     if not pictures:
         raise UserError('there are no pictures to compare on')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
-    quantized = unfinished.with_name(f'.{path.stem}.{os.getpid()}.int8{path.suffix}')
-    try:
-        WRITERS[format](graph, example_of(graph), unfinished)
-        checks = [prove(graph, run, samples_of(graph, pictures), name) for name, run in runners_of(unfinished)]
+    with atomic_write(path) as file, tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / f'network{path.suffix}'
+        WRITERS[format](graph, example_of(graph), written)
+        checks = [prove(graph, run, samples_of(graph, pictures), name) for name, run in runners_of(written)]
         if int8 is not None:
-            quantize(unfinished, quantized, (_sample(graph, picture).numpy() for picture in int8))
-            os.replace(quantized, unfinished)
-            checks = [
-                prove(graph, run, samples_of(graph, pictures), name, LEAST_OF_INT8)
-                for name, run in [onnxruntime_of(unfinished)]
-            ]
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-        quantized.unlink(missing_ok=True)
+            quantized = written.with_name(f'int8{path.suffix}')
+            quantize(written, quantized, (_sample(graph, picture).numpy() for picture in int8))
+            name, run = onnxruntime_of(quantized)
+            checks = [prove(graph, run, samples_of(graph, pictures), name, LEAST_OF_INT8)]
+            written = quantized
+        file.write(written.read_bytes())
     return checks
 
 

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..checkpoints.save import atomic_write
+from ..checkpoints.save import atomic_write, remove_unfinished
 from ..datasets.masks import read_mask
 from ..errors import UserError
 from ..progress import progress
 from ..visualization.overlays import overlay
 from .model import Segmentor
-from .prediction import Prediction, count_labels
+from .prediction import PNG_LEVELS, Prediction, count_labels
 from .predictor import UnreadablePicturesError, predict, tiled
 from .rasters import SLIDES, TIFFS, Raster, open_raster, shape_of
 from .readers import VIDEOS, Picture, files_of
-from .tiff_writer import label_bands, write_tiff
+from .tiff_writer import label_bands, write_tiff, write_together
 
 SUFFIXES = {'mask': '.png', 'overlay': '.png', 'probabilities': '.npz', 'confidence': '.png'}
 """What can be written for a picture, each kind in a folder of its name."""
@@ -44,16 +44,40 @@ class Summary:
     areas: Path
 
 
+LAUNCHERS = (
+    ('SLURM_ARRAY_TASK_ID', 'SLURM_ARRAY_TASK_COUNT'),
+    ('RANK', 'WORLD_SIZE'),
+    ('SLURM_PROCID', 'SLURM_NTASKS'),
+    ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
+)
+"""Variables of slurm arrays, torchrun, slurm tasks and Open MPI that number a process; the first that are set count."""
+
+
 def shard_of_environment() -> Shard:
-    """The part of this process, as a launcher says: a slurm array, torchrun or MPI-like variables, slurm tasks."""
-    for index, count, first in (
-        ('SLURM_ARRAY_TASK_ID', 'SLURM_ARRAY_TASK_COUNT', 'SLURM_ARRAY_TASK_MIN'),
-        ('RANK', 'WORLD_SIZE', ''),
-        ('SLURM_PROCID', 'SLURM_NTASKS', ''),
-    ):
+    """The part of this process, as its launcher says.
+
+    Raises:
+        UserError: The variables of `LAUNCHERS` are no such numbers, or an array's numbers have gaps.
+    """
+    for index, count in LAUNCHERS:
         if index in os.environ and count in os.environ:
-            return Shard(int(os.environ[index]) - int(os.environ.get(first, 0)), int(os.environ[count]))
+            return _numbered(index, count)
     return Shard(0, 1)
+
+
+def _numbered(index: str, count: str) -> Shard:
+    names = [index, count]
+    if index.startswith('SLURM_ARRAY'):
+        names += [name for name in ('SLURM_ARRAY_TASK_MIN', 'SLURM_ARRAY_TASK_STEP') if name in os.environ]
+    said = ', '.join(f'{name}={os.environ[name]}' for name in names)
+    if not all(os.environ[name].strip().isdecimal() for name in names):
+        raise UserError(f'{said} in the environment is not what a launcher sets; give the part as --shard I/N')
+    numbers = {name: int(os.environ[name]) for name in names}
+    first, step = numbers.get('SLURM_ARRAY_TASK_MIN', 0), numbers.get('SLURM_ARRAY_TASK_STEP', 1)
+    shard, gap = divmod(numbers[index] - first, max(step, 1))
+    if gap or not 0 <= shard < numbers[count]:
+        raise UserError(f'{said}: these are not the numbers of {numbers[count]} parts; give the part as --shard I/N')
+    return Shard(shard, numbers[count])
 
 
 def predict_to_folder(
@@ -69,10 +93,12 @@ def predict_to_folder(
     """Segment files and write the answers below `out`, each file whole or not at all.
 
     A picture's files are KIND/PLACE.SUFFIX, where PLACE is its path below the folder that all inputs have in common; a
-    video becomes overlay/PLACE.mp4 with the frames and the rate of the source. With `tile`, TIFFs and whole slides are
-    read and written by rows, never as a whole, to TIFFs with their place on earth; rows that can't be read are void.
-    Files whose outputs are all there are
-    skipped, so that an interrupted job goes on where it stopped. The shares of the classes of all files of the shard,
+    video becomes overlay/PLACE.mp4 with the frames and the rate of the source, and a row or column more where a side is
+    odd. With `tile`, TIFFs and whole slides are read and written by rows, never as a whole, to TIFFs with their place
+    on earth; rows that can't be read are void.
+
+    Files whose outputs are all there are skipped, so that an interrupted job goes on where it stopped; answers of an
+    earlier run that lie in one of the folders are no inputs. The shares of the classes of all files of the shard,
     from an earlier run too, are in areas.csv (areas_INDEX_of_COUNT.csv for one of several shards).
 
     Args:
@@ -86,7 +112,7 @@ def predict_to_folder(
         options: Of `predict`.
 
     Raises:
-        UserError: For an unknown kind, an impossible shard, and inputs without pictures.
+        UserError: For an unknown kind, an impossible shard, and if no input has pictures.
         UnreadablePicturesError: After everything else is written, for files that could not be used.
     """
     kinds = list(dict.fromkeys(['mask', *kinds]))
@@ -96,20 +122,22 @@ def predict_to_folder(
     if not 0 <= shard.index < shard.count:
         raise UserError(f'shard {shard.index}/{shard.count}: the first of n parts is 0/n, the last n-1/n')
     out = Path(out)
-    places = _places([path for source in inputs for path in files_of(source)])
+    errors: list[tuple[str, Exception]] = []
+    places = _places(_input_files([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs, out, errors))
     mine = list(places.items())[shard.index :: shard.count]
     tile = options.get('tile')
     outputs = {path: _outputs(out, path, place, kinds, tile is not None) for path, place in mine}
     todo = [path for path, files in outputs.items() if overwrite or not all(f.exists() for f in files.values())]
+    for folder in {file.parent for path in todo for file in outputs[path].values()}:
+        remove_unfinished(folder)
     advance(len(outputs) - len(todo))
-    errors: list[tuple[str, Exception]] = []
     by_rows = [path for path in todo if tile is not None and _is_by_rows(path)]
     pictures = [path for path in todo if not _is_video(path) and path not in by_rows]
     for prediction in _collecting(predict(model, [Picture(str(p), p) for p in pictures], **options), errors):
         prediction.save(**outputs[Path(prediction.name)])
         advance(1)
     for path in filter(_is_video, todo):
-        frames: Any = predict(model, path, **options)
+        frames: Any = predict(model, [path], **options)  # one of a list, so that what is wrong with it is collected
         for _ in _collecting(_write_video(path, frames, outputs[path]['overlay']), errors):
             pass
         advance(1)
@@ -130,12 +158,33 @@ def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
 
 
-def _places(paths: Iterable[Path]) -> dict[Path, str]:
+def _input_files(
+    inputs: Iterable[str | os.PathLike[str]], out: Path, errors: list[tuple[str, Exception]]
+) -> list[Path]:
+    """The files of all inputs, each once; an input that has none is noted as an error if others have some."""
+    answers = {Path(os.path.abspath(out / kind)) for kind in SUFFIXES}
+    found: dict[Path, Path] = {}
+    for source in inputs:
+        try:
+            files = files_of(source)
+        except UserError as error:
+            errors.append((str(source), error))
+            continue
+        for path in files:
+            whole = Path(os.path.abspath(path))
+            if answers.isdisjoint(whole.parents):
+                found.setdefault(whole, path)
+    if not found:
+        raise errors[0][1] if errors else UserError(f'there are no pictures in {", ".join(map(str, inputs)) or "[]"}')
+    return list(found.values())
+
+
+def _places(paths: list[Path]) -> dict[Path, str]:
     """Each file's path below the folder that all have in common, without its suffix unless two would be one."""
-    paths = list(dict.fromkeys(paths))
-    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
-    below = {path: path.absolute().relative_to(root) for path in paths}
-    taken = Counter(place.with_suffix('') for place in below.values())
+    whole = {path: Path(os.path.abspath(path)) for path in paths}
+    root = Path(os.path.commonpath([path.parent for path in whole.values()]))
+    below = {path: each.relative_to(root) for path, each in whole.items()}
+    taken = Counter(place.with_suffix('') for place in below.values()) + Counter(below.values())
     return {
         path: str(place if taken[place.with_suffix('')] > 1 else place.with_suffix('')) for path, place in below.items()
     }
@@ -150,8 +199,11 @@ def _outputs(out: Path, path: Path, place: str, kinds: Sequence[str], tiled: boo
         return {'overlay': out / 'overlay' / f'{place}.mp4'}
     if tiled and _is_by_rows(path):
         for kind in kinds:
-            if kind not in ('mask', 'overlay'):
-                raise UserError(f'{path}: with tiles, TIFFs and slides get mask and overlay; leave {kind} out')
+            if kind == 'probabilities':
+                raise UserError(
+                    f'{path}: with tiles, TIFFs and slides get mask, overlay and confidence; probabilities of all '
+                    f'classes of a picture of any size are more than memory holds: leave them out'
+                )
         return {kind: out / kind / f'{place}.tif' for kind in kinds}
     return {kind: out / kind / f'{place}{SUFFIXES[kind]}' for kind in kinds}
 
@@ -169,14 +221,20 @@ def _write_by_rows(model: Segmentor, path: Path, files: dict[str, Path], options
     raster = open_raster(path)
     picture = tiled(model, raster, **options)
     palette = model.dataset_meta['palette']
+    dtype, void = picture.dtype, picture.void
+    writers = [lambda bands: write_tiff(files['mask'], bands, dtype, raster, palette, void)]
+    if 'confidence' in files:
+        writers.append(lambda bands: write_tiff(files['confidence'], bands, np.uint16, raster, void=0))
     with progress(f'segmenting rows of {path}', raster.shape[0]) as advance:
 
-        def strips() -> Iterator[np.ndarray]:
-            for strip in picture.strips():
-                yield strip
-                advance(len(strip))
+        def strips() -> Iterator[Sequence[np.ndarray]]:
+            if 'confidence' not in files:
+                yield from ([labels] for labels in picture.strips())
+                return
+            for labels, confidence in picture.strips_with_confidence():
+                yield labels, np.rint(confidence * PNG_LEVELS).astype(np.uint16)
 
-        write_tiff(files['mask'], strips(), picture.dtype, raster, palette, picture.void)
+        write_together(strips(), writers, lambda bands: advance(len(bands[0])))
     if 'overlay' in files:
         write_tiff(files['overlay'], _overlays(raster, files['mask'], palette, picture.void), np.uint8, raster)
     return [(str(path), UserError(f'{damage}; these pixels are void')) for damage in raster.damage.values()]
@@ -200,6 +258,8 @@ def _write_video(path: Path, frames: Iterator[Prediction], target: Path) -> Iter
     try:
         for frame in frames:
             picture = np.array(frame.overlay())[..., ::-1]
+            height, width = picture.shape[:2]  # encoders cut sides to even numbers
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), 'edge')
             if writer is None:
                 size = picture.shape[1], picture.shape[0]
                 writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)

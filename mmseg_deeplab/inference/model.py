@@ -65,13 +65,16 @@ def init_model(
 
     Raises:
         UserFileNotFoundError: config or checkpoint do not exist.
-        UserError: neither the checkpoint nor the config's test dataset tells the classes; for an output stride that
-            the network has not, or a precision or runtime that the device has not.
+        UserError: neither the checkpoint nor the config's test dataset tells the classes; for a device that is not
+            there, an output stride that the network has not, or a precision or runtime that the device has not.
         UserImportError: the runtime is not installed.
         CheckpointMismatchError: the checkpoint is of another model; the message lists the differences.
     """
     if checkpoint == PRETRAINED:
         config, checkpoint = pretrained(str(config))
+    if device == 'auto':
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    _check_device(device)
     if not isinstance(config, Config):
         config = read_config(config)
     init_default_scope(config.get('default_scope', 'mmseg'))
@@ -86,8 +89,6 @@ def init_model(
     meta = weights.get('meta', {}).get('dataset_meta') if isinstance(weights.get('meta'), dict) else None
     model.dataset_meta = meta or _dataset_meta(config)
     model.cfg = config
-    if device == 'auto':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(device)
     model.inference_dtype = _dtype(precision, device)
     prepare_for_inference(model)
@@ -101,6 +102,14 @@ def init_model(
         for part in (model.backbone, model.decode_head):
             part.forward = torch.compile(part.forward, dynamic=True)
     return model
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # what PyTorch has not, or has no hardware or driver for
+        reason = str(error).partition('\n')[0]
+        raise UserError(f"device={device!r} can not be used: {reason}. Give 'cpu'; see `deeplab doctor`") from error
 
 
 def _dtype(precision: str | None, device: str) -> torch.dtype | None:

@@ -36,6 +36,7 @@ class Prediction:
     palette: Sequence[Sequence[int]]
     _probabilities: Callable[[], np.ndarray] = field(repr=False)
     _image: Callable[[], np.ndarray] = field(repr=False)
+    _confidence: Callable[[], np.ndarray] | None = field(default=None, repr=False)
 
     @property
     def image(self) -> np.ndarray:
@@ -55,7 +56,7 @@ class Prediction:
     @property
     def confidence(self) -> np.ndarray:
         """The largest probability of each pixel (H, W), float32, 0 to 1."""
-        return self.probabilities().max(axis=0)
+        return self._confidence() if self._confidence else self.probabilities().max(axis=0)
 
     @property
     def areas(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from ..crf import CRFPool, DenseCRF
 from ..datasets.images import read_image
 from ..datasets.palette import voc_palette
 from ..errors import UserError
-from ..models.segmentor import keeping_logits
+from ..models.segmentor import CoarseLogits, is_upright, keeping_logits
 from .model import Segmentor
 from .pipelines import pipeline_without_truth, test_pipeline
 from .pooling import Pooled
@@ -190,7 +190,7 @@ class _Session:
             raise UnreadablePicturesError(errors)
 
     def _by_tiles(self, picture: Picture) -> bool:
-        return self.tile is not None and is_larger(shape_of(picture), self.tile)
+        return self.tile is not None and not picture.error and is_larger(shape_of(picture), self.tile)
 
     def _tiled_answers(self, pictures: Iterator[Picture]) -> Iterator[Prediction]:
         errors: list[tuple[str, Exception]] = []
@@ -210,6 +210,7 @@ class _Session:
                 self.palette,
                 tiled.probabilities,
                 lambda raster=raster: raster.rows(0, raster.shape[0])[0],
+                tiled.confidence,
             )
             errors += [(name, UserError(f'{damage}; these pixels are void')) for damage in raster.damage.values()]
         if errors:
@@ -233,31 +234,43 @@ class _Session:
                 features = model.pooled_features(data['inputs'])
             yield features
 
-    def tile_scores(self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None) -> Iterator[Tensor]:
-        """Scores (C, h, w) of tiles: logits, or what the CRF makes of them; two classes for a single channel."""
-        waiting: deque[Callable[[], Tensor]] = deque()
+    def tile_scores(
+        self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None
+    ) -> Iterator[Tensor | CoarseLogits]:
+        """Scores of tiles: logits, or what the CRF makes of them; two classes for a single channel."""
+        waiting: deque[Callable[[], Any]] = deque()
         with ExitStack() as stack:
             pool = self._pool(stack)
+            said = False
             for number, batch in enumerate(self._tile_batches(tiles)):
-                if number == 0:
-                    _warn_of_resizing(batch[0].data['data_samples'], name)
+                said = said or _warn_of_resizing(batch[0].data['data_samples'], name)
                 keep = keep_logits(self.network) if self.tta else keeping_logits('coarse alone')
                 with pooled.batch(number) if pooled else nullcontext():
                     samples = self._samples(batch, keep)
                 for each, sample in zip(batch, samples, strict=True):
-                    coarse = sample.get('coarse_logits')
-                    model: Any = unwrap(self.model)
-                    logits = take_logits(model, sample) if coarse is None else coarse.data
-                    _check_finite(logits, name)
-                    if coarse is not None:
-                        logits = model.full_logits(coarse, sample.metainfo)
+                    scores = self._tile_logits(sample, name)
                     waiting.append(
-                        partial(lambda x: x, logits) if self.crf is None else self._refined(each, logits, pool)
+                        partial(lambda x: x, scores)
+                        if isinstance(scores, CoarseLogits) or self.crf is None
+                        else self._refined(each, scores, pool)
                     )
                 while len(waiting) > (2 * pool.workers if pool else 0):
                     yield waiting.popleft()()
             while waiting:
                 yield waiting.popleft()()
+
+    def _tile_logits(self, sample: SegDataSample, name: str) -> Tensor | CoarseLogits:
+        """A tile's logits: the network's own, or (C, h, w) for a CRF and where the pipeline has changed its size."""
+        model: Any = unwrap(self.model)
+        coarse, meta = sample.get('coarse_logits'), sample.metainfo
+        logits = take_logits(model, sample) if coarse is None else coarse.data
+        _check_finite(logits, name)
+        if coarse is None:
+            return logits
+        size = tuple(meta['ori_shape'][:2])
+        if self.crf is None and is_upright(meta) and tuple(meta['img_shape'][:2]) == size:
+            return replace(coarse, size=size)
+        return model.full_logits(coarse, meta)
 
     def _whole_answers(self, pictures: Iterator[Picture]) -> Iterator[Prediction]:
         """Answer pictures in order, as many ahead of the one that is handed out as keeps everyone at work."""
@@ -300,6 +313,8 @@ class _Session:
                 errors.append((picture.name, error))
 
     def _load(self, picture: Picture) -> _Loaded:
+        if picture.error:
+            raise picture.error
         pixels = picture.pixels
         if pixels is not None:
             source = dict(img=np.ascontiguousarray(pixels[..., ::-1]))  # BGR, as the stack's loader gives it
@@ -379,14 +394,17 @@ def _probabilities(model: Any, sample: Any, name: str) -> Callable[[], np.ndarra
     return make
 
 
-def _warn_of_resizing(sample: Any, name: str) -> None:
-    if isinstance(sample, SegDataSample) and tuple(sample.img_shape[:2]) != tuple(sample.ori_shape[:2]):
+def _warn_of_resizing(sample: Any, name: str) -> bool:
+    """Whether a tile was resized, which is said."""
+    resized = isinstance(sample, SegDataSample) and tuple(sample.img_shape[:2]) != tuple(sample.ori_shape[:2])
+    if resized:
         print_log(
-            f'{name}: the test pipeline of the config resizes what it is given, here each tile of '
+            f'{name}: the test pipeline of the config resizes what it is given, here a tile of '
             f'{sample.ori_shape[:2]} to {sample.img_shape[:2]} pixels: labels depend on the size of the tiles',
             logger='current',
             level=logging.WARNING,
         )
+    return resized
 
 
 def _check_finite(logits: Tensor, name: str) -> None:

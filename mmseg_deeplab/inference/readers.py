@@ -1,8 +1,9 @@
 """Where pictures come from: files, folders, patterns, videos, arrays, and iterators of those."""
 
 import glob
+import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ..errors import UserError, UserFileNotFoundError
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 VIDEOS = ('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm')
+MOST_FRAMES = 0.95
+"""Of the frames that a video states, since some formats only tell its duration."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class Picture:
         name: What it is called in messages and results: its file, 'VIDEO frame N' or 'image N'.
         path: Its file, to be decoded by the model's own pipeline; None where the pixels are given.
         pixels: uint8 RGB (H, W, 3); None where there is a file.
+        error: Why there is neither; raised when the picture is wanted.
     """
 
     name: str
     path: Path | None = None
     pixels: np.ndarray | None = None
+    error: UserError | None = None
 
 
 def is_one(source: Any) -> bool:
@@ -41,13 +46,15 @@ def is_one(source: Any) -> bool:
     return isinstance(source, (np.ndarray, Image.Image, torch.Tensor))
 
 
-def pictures_of(source: Any) -> Iterator[Picture]:
+def pictures_of(source: Any, name: str | None = None) -> Iterator[Picture]:
     """Yield the pictures of a source in order.
 
     Args:
         source: A picture file, a folder (all pictures below it, sorted by path), a pattern with `*`, `?` or `[`, a
             video, pixels (numpy uint8 RGB (H, W, 3), a PIL image, a torch uint8 tensor (3, H, W)), or an iterable of
-            any of those, or of `Picture`.
+            any of those, or of `Picture`. What is no picture in an iterable becomes a `Picture` with an `error`, and
+            the others follow. Arrays of an iterator are copied, so that it may fill one again and again.
+        name: Of the place in an iterable that the source has, such as 'image 3'.
 
     Raises:
         UserError: For what is none of these, and a folder, pattern or video without pictures.
@@ -59,13 +66,10 @@ def pictures_of(source: Any) -> Iterator[Picture]:
     elif isinstance(source, Picture):
         yield source
     elif is_one(source):
-        yield Picture('image 0', pixels=to_pixels(source))
-    elif isinstance(source, Iterable):
+        yield Picture(name or 'image 0', pixels=to_pixels(source, name or 'image'))
+    elif isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray, Mapping, io.IOBase)):
         for number, item in enumerate(source):
-            if is_one(item) and not isinstance(item, (str, os.PathLike)):
-                yield Picture(f'image {number}', pixels=to_pixels(item, f'image {number}'))
-            else:
-                yield from pictures_of(item)
+            yield from _pictures_of_item(item, f'{name}.{number}' if name else f'image {number}')
     else:
         raise UserError(
             f'a {type(source).__name__} is no source of pictures: give a file, folder, pattern, video, numpy array '
@@ -73,30 +77,51 @@ def pictures_of(source: Any) -> Iterator[Picture]:
         )
 
 
+def _pictures_of_item(item: Any, name: str) -> Iterator[Picture]:
+    try:
+        for picture in pictures_of(item, name):
+            given = isinstance(item, (np.ndarray, torch.Tensor)) and not isinstance(item, np.memmap)
+            yield Picture(name, pixels=np.array(picture.pixels)) if given else picture
+    except UserError as error:
+        yield Picture(str(item) if isinstance(item, (str, os.PathLike)) else name, error=error)
+
+
 def to_pixels(image: np.ndarray | Image.Image | torch.Tensor, name: str = 'image') -> np.ndarray:
     """Return pixels as uint8 RGB (H, W, 3).
 
-    A PIL image is turned as its EXIF orientation says, as files are; grey and palette pictures become RGB.
+    A PIL image is turned as its EXIF orientation says, and its alpha is left out, as a file's is; grey and palette
+    pictures become RGB.
 
     Raises:
-        UserError: For pixels of another type or shape; nothing is scaled or cast.
+        UserError: For pixels of another type or shape, or none at all; nothing is scaled or cast.
     """
     if isinstance(image, Image.Image):
-        if image.mode not in ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1', 'CMYK', 'YCbCr'):
+        if image.mode in ('I', 'F') or image.mode.startswith('I;'):
             raise UserError(f'{name} is a PIL image of mode {image.mode!r}, which holds more than 8 bits a channel')
-        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
-    if isinstance(image, torch.Tensor):
+        if image.mode not in ('RGB', 'RGBA', 'L', 'LA', 'P', 'PA', '1', 'YCbCr'):
+            raise UserError(
+                f"{name} is a PIL image of mode {image.mode!r}; convert it to RGB, with its convert('RGB') or, where "
+                'colours matter, with its colour profile'
+            )
+        pixels = np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    elif isinstance(image, torch.Tensor):
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             raise UserError(f'{name} is a tensor of {image.dtype} {tuple(image.shape)}; give uint8 (3, H, W) in RGB')
-        return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UserError(f'{name} is {image.dtype} {image.shape}; give uint8 pixels (H, W, 3) in RGB order')
-    return np.ascontiguousarray(image)
+        pixels = image.permute(1, 2, 0).cpu().numpy()
+    else:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(f'{name} is {image.dtype} {image.shape}; give uint8 pixels (H, W, 3) in RGB order')
+        pixels = image
+    if pixels.size == 0:
+        raise UserError(f'{name} has no pixels: {pixels.shape}, (H, W, 3)')
+    return np.ascontiguousarray(pixels)
 
 
 def files_of(source: str | os.PathLike) -> list[Path]:
     """The picture and video files of a file, folder or pattern, sorted; errors as in `pictures_of`."""
     path = Path(source).expanduser()
+    if not str(source):
+        raise UserError("the path of a picture is empty; for the current folder give '.'")
     if '://' in str(source):
         raise UserError(f'{source}: pictures are not read from the net; download it and give the file')
     if path.is_dir():
@@ -125,7 +150,7 @@ def _is_picture(path: Path) -> bool:
 def _frames_of(path: Path) -> Iterator[Picture]:
     video = cv2.VideoCapture(str(path))
     try:
-        number = 0
+        number, stated = 0, int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         while True:
             there, frame = video.read()
             if not there:
@@ -134,5 +159,8 @@ def _frames_of(path: Path) -> Iterator[Picture]:
             number += 1
         if number == 0:
             raise UserError(f'video {path} can not be read: the file is damaged, or of a format that OpenCV lacks')
+        if number < MOST_FRAMES * stated:
+            damage = UserError(f'the video states {stated} frames, but ends here: the file is damaged')
+            yield Picture(f'{path} frame {number}', error=damage)
     finally:
         video.release()

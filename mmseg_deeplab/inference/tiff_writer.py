@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any
 
 import numpy as np
@@ -27,18 +29,18 @@ def write_tiff(
     palette: Sequence[Sequence[int]] | None = None,
     void: int | None = None,
 ) -> None:
-    """Write a label map or an RGB picture of a raster's size, whole or not at all, while it is made.
+    """Write a map of one number a pixel or an RGB picture of a raster's size, whole or not at all, while it is made.
 
     The file is a tiled TIFF, compressed without loss (deflate), a BigTIFF above 4 GB, with the raster's resolution and
     place on earth.
 
     Args:
         path: .tif.
-        bands: Rows, (h, W) labels or (h, W, 3) pixels, from the top; together as many as the raster has.
+        bands: Rows, (h, W) numbers or (h, W, 3) pixels, from the top; together as many as the raster has.
         dtype: Theirs.
         like: The raster.
         palette: RGB colours of 8-bit labels.
-        void: The label that means nothing, which GIS programs show as transparent.
+        void: The number that means nothing, which GIS programs show as transparent; None for a picture.
     """
     tifffile = needed_module('tifffile', Path(path), "pip install 'mmseg_deeplab[large]'")
     dtype, rgb = np.dtype(dtype), void is None
@@ -57,6 +59,59 @@ def write_tiff(
             _blocks(bands, shape, dtype), shape=shape, dtype=dtype, photometric=kind, tile=(BLOCK, BLOCK),
             compression='zlib', extratags=tags, metadata=None, maxworkers=1, **like.resolution, **options,
         )  # fmt: skip
+
+
+def write_together(
+    rows: Iterable[Sequence[np.ndarray]],
+    writers: Sequence[Callable[[Iterator[np.ndarray]], None]],
+    advance: Callable[[Sequence[np.ndarray]], None],
+) -> None:
+    """Hand bands to several writers, each in a thread of its own, while the next ones are made.
+
+    Args:
+        rows: A band for each writer, again and again.
+        writers: Take an iterator of their bands, as `write_tiff` does.
+        advance: Is told what was handed over.
+
+    Raises:
+        Exception: What a writer raises, and what `rows` does; in that case the writers' files do not appear.
+    """
+    queues: list[Queue] = [Queue(1) for _ in writers]
+    failure: BaseException | None = None
+    with ThreadPoolExecutor(len(writers), thread_name_prefix='write_bands') as pool:
+        jobs = [pool.submit(write, _taken(queue)) for write, queue in zip(writers, queues, strict=True)]
+        try:
+            for bands in rows:
+                for job, queue, band in zip(jobs, queues, bands, strict=True):
+                    _hand_over(job, queue, band)
+                    if job.done():
+                        job.result()
+                advance(bands)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            for job, queue in zip(jobs, queues, strict=True):
+                _hand_over(job, queue, failure)
+    for job in jobs:
+        job.result()
+
+
+def _hand_over(job: Future, queue: Queue, item: Any) -> None:
+    """Wait until a writer takes an item, unless it has ended."""
+    while not job.done():
+        try:
+            return queue.put(item, timeout=0.1)
+        except Full:
+            pass
+
+
+def _taken(queue: Queue) -> Iterator[np.ndarray]:
+    """What is handed over, up to None; an exception is raised."""
+    while (item := queue.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item
 
 
 def _blocks(bands: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:

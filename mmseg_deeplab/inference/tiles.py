@@ -6,23 +6,26 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..checkpoints.strict import unwrap
 from ..crf import DenseCRF
 from ..errors import UserError
 from ..models import DeepLab
-from ..models.windows import Span, blend, smooth_weights, tile_spans
+from ..models.segmentor import CoarseLogits
+from ..models.windows import Span, blend, smooth_weights, tile_spans, zoom_blocks
 from .graphs import takes_rgb
 from .pooling import Pooled, Selection, pool
 from .rasters import Raster
 from .refine import labels_of
 
-OVERLAP = 256
+OVERLAP = 384
 """Pixels that neighbouring tiles share at least. On this much, features of the real networks hardly differ from those
 of the whole picture half-way, where one tile leads over to the next."""
 BORDER = 128
@@ -41,8 +44,13 @@ class Network(Protocol):
     tta: bool
     classes: Sequence[str]
 
-    def tile_scores(self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None) -> Iterator[Tensor]:
-        """Scores (C, h, w), which may be changed, of the pixels (h, w, 3) of tiles: logits, or probabilities."""
+    def tile_scores(
+        self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None
+    ) -> Iterator[Tensor | CoarseLogits]:
+        """Scores, which may be changed, of the pixels (h, w, 3) of tiles.
+
+        Those are logits (C, h, w), or probabilities of that size where there is a CRF, or a `DeepLab`'s own logits.
+        """
         ...
 
     def tile_features(self, tiles: Iterable[np.ndarray]) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
@@ -105,7 +113,7 @@ class TiledPicture:
         self.tiles = Tiles.of(raster.shape, size, network.model, network.crf)
         self.dtype = np.dtype(np.uint8 if len(network.classes) < 256 else np.uint16)
         self.void = 255 if self.dtype == np.uint8 else 65535
-        self._model = unwrap(network.model)
+        self._model: Any = unwrap(network.model)  # a DeepLab where its scores are coarse
         self._broken: dict[int, np.ndarray] = {}  # of the rows of tiles that begin there
 
     def parts(self) -> Iterator[tuple[int, int, Tensor]]:
@@ -122,23 +130,21 @@ class TiledPicture:
             features = self._network.tile_features(self._pixels(selection))
             pooled = pool(self._model, rows, columns, selection, features)
         scores = self._network.tile_scores(self.raster.name, self._pixels(), pooled)
-        yield from blend(scores, rows, columns, smooth_weights(rows), smooth_weights(columns))
+        first = next(scores)
+        stride = self._stride(first) if isinstance(first, CoarseLogits) else None
+        scores = chain([first], scores)
+        if stride is None:
+            yield from blend(map(self._full, scores), rows, columns, smooth_weights(rows), smooth_weights(columns))
+        else:
+            yield from self._zoomed(scores, stride)
 
     def strips(self) -> Iterator[np.ndarray]:
         """Labels (h, W) of all rows, from the top, in strips as high as a tile or less."""
-        width, strip = self.raster.shape[1], np.empty((0, 0))
-        single = getattr(self._model, 'out_channels', None) == 1  # which a threshold is compared with
-        for top, left, part in self.parts():
-            comparable = part.softmax(0) if single and self._network.crf is None else part
-            found = labels_of(self._model, comparable).cpu().numpy()
-            if left == 0:
-                strip = np.empty((len(found), width), self.dtype)
-            strip[:, left : left + found.shape[1]] = found
-            if left + found.shape[1] == width:
-                broken = self._broken.pop(top, None)
-                if broken is not None:
-                    strip[broken[: len(strip)]] = self.void
-                yield strip
+        return (labels for labels, _ in self._strips(False))
+
+    def strips_with_confidence(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Labels (h, W) as `strips`, and the largest probability of each pixel (h, W), float32, 0 for void."""
+        return self._strips(True)
 
     def probabilities(self) -> np.ndarray:
         """Class probabilities (C, H, W), float32, by a pass of their own over the tiles."""
@@ -149,6 +155,80 @@ class TiledPicture:
             p = part.softmax(0) if self._network.crf is None else part
             found[:, top : top + part.shape[1], left : left + part.shape[2]] = p.cpu().numpy()
         return found
+
+    def confidence(self) -> np.ndarray:
+        """The largest probability of each pixel (H, W), float32, by a pass of its own over the tiles; 0 for void."""
+        return np.concatenate([confidence for _, confidence in self._strips(True)])
+
+    def _strips(self, with_confidence: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        width = self.raster.shape[1]
+        strip, confidence = np.empty((0, 0), self.dtype), np.empty((0, 0), np.float32)
+        single = getattr(self._model, 'out_channels', None) == 1  # which a threshold is compared with
+        for top, left, part in self.parts():
+            place = slice(None), slice(left, left + part.shape[2])
+            if left == 0:
+                strip = np.empty((part.shape[1], width), self.dtype)
+                confidence = np.empty(strip.shape if with_confidence else (0, 0), np.float32)
+            comparable = part.softmax(0) if single and self._network.crf is None else part
+            strip[place] = labels_of(self._model, comparable).cpu().numpy()
+            if with_confidence:
+                best = part.amax(0)
+                confidence[place] = (best if self._network.crf else (best - part.logsumexp(0)).exp()).cpu().numpy()
+            if place[1].stop == width:
+                self._set_void(top, strip, confidence)
+                yield strip, confidence
+
+    def _set_void(self, top: int, strip: np.ndarray, confidence: np.ndarray) -> None:
+        """Mark what could not be read in rows from `top` on."""
+        bottom = top + len(strip)
+        for start, broken in list(self._broken.items()):
+            first, last = max(top, start), min(bottom, start + len(broken))
+            if first < last:
+                void = broken[first - start : last - start]
+                strip[first - top : last - top][void] = self.void
+                if confidence.size:
+                    confidence[first - top : last - top][void] = 0
+            if last < bottom:
+                del self._broken[start]
+
+    def _stride(self, coarse: CoarseLogits) -> int | None:
+        """Pixels from one of the network's logits to the next; None if they lie on no part of its grid."""
+        align, output_stride = self._model.align_corners, self._model.output_stride
+        for stride in range(1, output_stride + 1):
+            cells = tuple(-(-(side - align) // stride) + align for side in coarse.padded_size)
+            if output_stride % stride == 0 and cells == tuple(coarse.data.shape[1:]):
+                return stride
+        return None
+
+    def _full(self, scores: Tensor | CoarseLogits) -> Tensor:
+        """Scores (C, h, w) of each pixel of a tile."""
+        if isinstance(scores, Tensor):
+            return scores
+        height, width = scores.size
+        return self._model._zoom(scores.data[None], scores.padded_size)[0, :, :height, :width]
+
+    def _zoomed(self, scores: Iterable[Tensor | CoarseLogits], stride: int) -> Iterator[tuple[int, int, Tensor]]:
+        """As `parts`, from logits that are blended as the network gives them, and then brought to full size."""
+        align = self._model.align_corners
+        counts = [-(-(side - align) // stride) + align for side in self.raster.shape]
+        rows, columns = (
+            [(start // stride, count if stop == side else stop // stride) for start, stop in spans]
+            for spans, count, side in zip((self.tiles.rows, self.tiles.columns), counts, self.raster.shape, strict=True)
+        )
+        shapes = ((bottom - top, right - left) for (top, bottom), (left, right) in product(rows, columns))
+        cells = (self._cells(each, shape, stride) for each, shape in zip(scores, shapes, strict=True))
+        parts = blend(cells, rows, columns, smooth_weights(rows), smooth_weights(columns))
+        return zoom_blocks(parts, counts, self.raster.shape, stride if align else None)
+
+    def _cells(self, scores: Tensor | CoarseLogits, shape: tuple[int, int], stride: int) -> Tensor:
+        """Logits (C, h, w) of a tile where the network's lie; of one that a test pipeline has resized, from its own."""
+        if isinstance(scores, CoarseLogits):
+            return scores.data[:, : shape[0], : shape[1]]
+        first = 0 if self._model.align_corners else stride // 2
+        bottom, right = (first + (count - 1) * stride + 1 for count in shape)
+        missing = max(0, right - scores.shape[2]), max(0, bottom - scores.shape[1])
+        padded = F.pad(scores[None], (0, missing[0], 0, missing[1]), mode='replicate')[0]
+        return padded[:, first:bottom:stride, first:right:stride]
 
     def _pixels(self, selection: Selection | None = None) -> Iterator[np.ndarray]:
         """Pixels of the tiles, row by row; the next row of tiles is read while the network works."""

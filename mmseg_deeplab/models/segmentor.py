@@ -103,6 +103,12 @@ def scaled_size(size: Sequence[int], scale: float) -> list[int]:
     return [((side - 1) * 2 * up + down) // (2 * down) + 1 for side in size]
 
 
+def is_upright(meta: Mapping) -> bool:
+    """Whether an input begins where its image does: it is not flipped, and padded below and at the right alone."""
+    left, _, top, _ = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+    return left == top == 0 and not meta.get('flip')
+
+
 def _upright(maps: Tensor, meta: Mapping) -> Tensor:
     """Maps (..., H, W) of an input without the preprocessor's padding, and turned as the image was before its flip."""
     left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))

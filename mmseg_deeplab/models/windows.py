@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+BLOCK = (64, 128)
+"""Height and width of the blocks in which scores are brought to full size, in pixels: they stay in a CPU's cache."""
 Span = tuple[int, int]
 """Start and stop along one side of a picture."""
 
@@ -111,3 +113,56 @@ def blend(
             strip[..., : bottom - top - final, :] = part[..., final:, :]
             yield top, left, part[..., :final, :]
         held = bottom - top - final
+
+
+def zoom_blocks(
+    parts: Iterable[tuple[int, int, Tensor]], cells: Sequence[int], size: Sequence[int], stride: int | None
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Bring a map that comes in parts to a larger size, bilinearly, block by block.
+
+    Held at a time is one row of parts, at its own size. The values are those of `F.interpolate` of the whole map.
+
+    Args:
+        parts: Top, left and scores (C, h, w), as `blend` gives them.
+        cells: (height, width) of the map.
+        size: That of the larger one.
+        stride: Where cells lie on pixels, those from one to the next, else None: the corners of the outer cells are
+            those of the outer pixels (`align_corners=False`).
+
+    Yields:
+        Top, left and the scores (C, h, w) of each block, those of a row from left to right and of one height.
+    """
+    ys, xs = (_places(count, side, stride) for count, side in zip(cells, size, strict=True))
+    known, done = None, 0  # rows of cells of which pixels are still to come, and rows of pixels that are done
+    strip = torch.empty(0)
+    for top, left, part in parts:
+        if left == 0:
+            strip = part.new_empty(len(part), part.shape[1], cells[1])
+        strip[..., left : left + part.shape[2]] = part
+        if left + part.shape[2] < cells[1]:
+            continue
+        known, origin = (strip, top) if known is None else (torch.cat([known[:, -1:], strip], 1), top - 1)
+        end = top + strip.shape[1]
+        stop = size[0] if end == cells[0] else int(torch.searchsorted(ys, end - 1, right=True))
+        for y in range(done, stop, BLOCK[0]):
+            band = _between(known, ys[y : min(y + BLOCK[0], stop)] - origin).transpose(1, 2)  # (C, cells, h)
+            for x in range(0, size[1], BLOCK[1]):
+                yield y, x, _between(band, xs[x : x + BLOCK[1]]).transpose(1, 2)
+        done = stop
+
+
+def _places(cells: int, length: int, stride: int | None) -> Tensor:
+    """Where the pixels of a side lie on its cells, float64."""
+    pixels = torch.arange(length, dtype=torch.float64)
+    return pixels / stride if stride else ((pixels + 0.5) * cells / length - 0.5).clamp(0, cells - 1)
+
+
+def _between(maps: Tensor, places: Tensor) -> Tensor:
+    """Values (C, h', w) of maps (C, h, w) at places along their rows, each between its two neighbours."""
+    low = int(places[0])
+    maps = maps[:, low : int(places[-1]) + 2].contiguous()
+    places = places - low
+    above = places.long()
+    below = (above + 1).clamp(max=maps.shape[1] - 1)
+    weight = (places - above).to(maps)[:, None]
+    return torch.lerp(*(maps.index_select(1, each.to(maps.device)) for each in (above, below)), weight)

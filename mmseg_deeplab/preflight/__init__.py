@@ -17,7 +17,7 @@ from torch import nn
 from ..datasets.data_root import iter_datasets
 from .advice import advice
 from .data import check_batches, check_files, check_pipelines, check_shares, open_dataset
-from .errors import PreflightError
+from .errors import FinishedError, PreflightError
 from .keys import check_keys, value_at
 from .kinds import name_of
 from .model import build, check_classes, check_losses, check_void
@@ -38,6 +38,7 @@ from .step import check_crop, check_prediction, check_step, first_batch
 from .wrappers import check_wrappers
 
 __all__ = [
+    'FinishedError',
     'PreflightError',
     'check',
     'check_options',

@@ -11,6 +11,10 @@ class PreflightError(UserError):
     """A config, or the data that it names, can not be run; the message says what, where and what to do."""
 
 
+class FinishedError(PreflightError):
+    """The checkpoint that a training would be resumed from is its last one."""
+
+
 def reason(error: Exception) -> str:
     """Return what an error says, or the line that raised it where it says nothing, as a bare assert does."""
     if isinstance(error, KeyError):  # MMEngine puts its whole arguments into further lines

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..checkpoints.load import load_file
-from .errors import PreflightError
+from .errors import FinishedError, PreflightError
 from .kinds import groups, name_of
 
 LAUNCHERS = {
@@ -88,7 +88,7 @@ def _pretrained(value: object, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _check_progress(cfg: Config) -> None:
-    """Raise PreflightError if the checkpoint that is resumed from stands beyond the end of the training."""
+    """Raise FinishedError if the checkpoint that is resumed from stands at or beyond the end of the training."""
     path, last = cfg.get('load_from'), Path(cfg.get('work_dir') or '.', 'last_checkpoint')
     if path is None and last.is_file():
         path = last.parent / Path(last.read_text(errors='replace').strip()).name
@@ -100,7 +100,7 @@ def _check_progress(cfg: Config) -> None:
     meta = load_file(path, 'meta').get('meta')
     done = meta.get(unit) if isinstance(meta, Mapping) else None
     if isinstance(done, int) and done >= end:
-        raise PreflightError(
+        raise FinishedError(
             f'{path} has finished {unit} {done} of a training, and train_cfg.{key} is {end}: there is nothing left to '
             f'train. To train longer set train_cfg.{key} above {done}; to train anew from its weights set '
             f'load_from={path} without --resume'

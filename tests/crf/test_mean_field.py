@@ -168,19 +168,22 @@ def test_long_rows_are_added_up_in_two_steps(longest):
         torch.testing.assert_close(both(values.repeat(2, 1)), expected)
 
 
-def test_too_many_cells_are_refused():
-    wide = torch.tensor([[0, 3e4]] * 5)
-    with pytest.raises(ValueError, match='64 bits'):
+def test_cells_that_single_precision_cannot_tell_are_refused():
+    wide = torch.tensor([[0, 3e7]] * 5)
+    with pytest.raises(ValueError, match='4 million cells'):
         lattice.build(wide)
-    with pytest.raises(ValueError, match='64 bits'):
+    with pytest.raises(ValueError, match='4 million cells'):
         lattice.build(wide, wide)
 
 
-def test_a_batch_of_too_many_cells_is_built_in_parts():
-    one = torch.tensor([[0, 5e3, 1]] * 5)
+@pytest.mark.parametrize('spread', [5e3, 3e4])  # fits 64 bits alone; does not
+def test_a_batch_of_more_cells_than_64_bits_number(spread):
+    one = torch.tensor([[0, spread, 1, spread + 0.5]] * 5) * torch.tensor([[1], [1.1], [1.2], [1.3], [1.4]])
     batch, alone = lattice.build(*[one] * 7), lattice.build(one)
-    values = torch.rand(3, 2)
-    assert torch.equal(batch(values.repeat(7, 1)), alone(values).repeat(7, 1))
+    values = torch.rand(4, 2)
+    torch.testing.assert_close(batch(values.repeat(7, 1)), alone(values).repeat(7, 1))
+    near = lattice.build(one[:, ::2])  # the two far from the origin see nothing of these
+    torch.testing.assert_close(alone(values)[::2], near(values[::2]))
 
 
 class Operations(TorchDispatchMode):

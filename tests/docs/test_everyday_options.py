@@ -40,7 +40,8 @@ def configured(repo, data, tmp_path):
     blocks = dict(zip((text.strip() for text in parts[::2]), parts[1::2], strict=False))
 
     def configure(beginning: str, *options: str) -> Config:
-        (block,) = [block for text, block in blocks.items() if beginning in text]
+        found = [block for text, block in blocks.items() if beginning in text]
+        (block,) = found or [beginning]  # a block by its title, or lines of a config
         base = repo / 'configs' / 'deeplabv3plus_mobilenetv2_demo.py'
         (tmp_path / 'mine.py').write_text(f"_base_ = '{base}'\n{block}")
         cfg = Config.fromfile(tmp_path / 'mine.py')
@@ -155,3 +156,13 @@ def test_epochs(configured, tmp_path):
     rates = [entry['lr'] for entry in map(json.loads, log.read_text().splitlines()) if 'lr' in entry]
     # MMEngine's poly of 8 iterations is at its end in the last one.
     assert rates[:7] == pytest.approx([0.05 * (1 - k / 7) ** 0.9 for k in range(7)])
+
+
+def test_losses(repo, configured):
+    """The rows under 'Losses' in one training of the demo, whose classes are seven."""
+    section = (repo / 'docs/configs.md').read_text().partition('\n## Losses')[2].partition('\n## ')[0]
+    losses = re.findall(r'^\|[^|]*\| `(dict\(type=.*?\))`', section, re.MULTILINE)
+    assert len(losses) == 8
+    stated = re.sub(r'class_weight=\[.*?\]', f'class_weight={[0.5, *[2.0] * 6]}', ', '.join(losses))
+    runner, _ = trained(configured(f'model = dict(decode_head=dict(loss_decode=[{stated}]))\n', *SHORT))
+    assert runner.iter == 4 and len(runner.model.decode_head.loss_decode) == 8

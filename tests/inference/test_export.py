@@ -8,7 +8,7 @@ import torch
 from export_helpers import MOBILENET, NETWORKS, load, patches, small
 from torch import nn
 
-from mmseg_deeplab.errors import UserError, UserImportError
+from mmseg_deeplab.errors import UserError, UserImportError, UserOSError
 from mmseg_deeplab.inference import ExportError, export_model, predict
 from mmseg_deeplab.inference.export import SUFFIXES, WRITERS
 
@@ -97,6 +97,15 @@ def test_a_file_that_answers_differently_is_not_kept(repo, tmp_path, uint8, monk
         export_model(model, tmp_path / 'network.ts', 'torchscript', uint8=uint8)
     assert sorted(each.name for each in tmp_path.iterdir()) == ['model.pth', 'network.ts']
     assert (tmp_path / 'network.ts').read_bytes() == b'an older one'
+
+
+def test_a_place_that_can_not_be_written(repo, tmp_path):
+    model = small(repo, tmp_path, MOBILENET)
+    (tmp_path / 'folder.ts').mkdir()
+    for path in (tmp_path / 'folder.ts', tmp_path / 'model.pth' / 'network.ts'):
+        with pytest.raises(UserOSError, match='can not be written'):
+            export_model(model, path, 'torchscript')
+    assert sorted(each.name for each in tmp_path.iterdir()) == ['folder.ts', 'model.pth']
 
 
 def test_nan_is_no_proof(repo, tmp_path):

@@ -70,12 +70,11 @@ def test_a_pil_image_is_turned_as_its_orientation_says():
     [
         (PIXELS.astype(np.float32), r'float32 \(6, 9, 3\); give uint8'),
         (PIXELS[..., 0], r'uint8 \(6, 9\); give uint8'),
-        (PIXELS[:0], r'\(0, 9, 3\)'),
+        (PIXELS[:0], r'no pixels: \(0, 9, 3\)'),
         (torch.from_numpy(PIXELS), r'\(6, 9, 3\); give uint8 \(3, H, W\)'),
         (Image.fromarray(np.zeros((3, 3), np.int32)), "mode 'I'"),
         (17, 'a int is no source of pictures'),
         ('https://example.org/cat.jpg', 'not read from the net'),
-        ([PIXELS, PIXELS.astype(np.int64)], 'image 1 is int64'),
     ],
 )
 def test_what_is_no_picture_is_named(source, message):
@@ -105,3 +104,54 @@ def test_frames_of_a_video_come_in_order(tmp_path):
     assert [frame.name for frame in frames] == [f'{path} frame {k}' for k in range(3)]
     assert [round(frame.pixels[..., 2].mean(), -1) for frame in frames] == [40, 120, 200]
     assert not is_one(path)
+
+
+def test_what_is_no_picture_of_many_is_noted_and_the_rest_goes_on(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'broken.avi').write_bytes(b'RIFF')
+    wrong = [None, PIXELS / 255, tmp_path / 'none.jpg', tmp_path / 'empty', tmp_path / 'broken.avi', [17], b'png']
+    found = list(pictures_of([PIXELS, *wrong, PIXELS]))
+    assert [picture.error is None for picture in found] == [True, *[False] * len(wrong), True]
+    assert [picture.name for picture in found] == [
+        'image 0', 'image 1', 'image 2', *map(str, wrong[2:5]), 'image 6.0', 'image 7', 'image 8',
+    ]  # fmt: skip
+
+
+def test_an_array_that_is_filled_again_and_again():
+    def frames():
+        buffer = np.empty((4, 5, 3), np.uint8)
+        for level in range(3):
+            buffer[:] = level
+            yield buffer
+
+    assert [picture.pixels.max() for picture in list(pictures_of(frames()))] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    'source, message',
+    [
+        ('', 'path of a picture is empty'),
+        (b'png', 'a bytes is no source'),
+        ({'a': PIXELS}, 'a dict is no source'),
+        (Image.new('RGB', (0, 0)), 'has no pixels'),
+        (torch.zeros(3, 0, 5, dtype=torch.uint8), 'has no pixels'),
+        (Image.new('CMYK', (3, 3)), "mode 'CMYK'; convert it to RGB"),
+        (Image.new('HSV', (3, 3)), "mode 'HSV'; convert it to RGB"),
+        (Image.new('I;16', (3, 3)), "mode 'I;16', which holds more than 8 bits"),
+    ],
+)
+def test_kinds_of_sources_that_are_refused(source, message):
+    with pytest.raises(ValueError, match=message):
+        list(pictures_of(source))
+
+
+def test_a_video_that_is_cut_short_is_named_behind_its_frames(tmp_path):
+    path = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
+    for _ in range(40):
+        writer.write(RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    writer.release()
+    assert all(frame.error is None for frame in pictures_of(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    *frames, end = pictures_of(path)
+    assert 10 < len(frames) < 30 and 'states 40 frames' in str(end.error)

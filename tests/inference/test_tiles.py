@@ -23,6 +23,12 @@ CONFIG = 'configs/deeplabv3plus_mobilenetv2_demo.py'
 SMALL = {'model.backbone.width': 0.25, 'model.decode_head.channels': 16}
 
 
+@pytest.fixture(autouse=True)
+def less_overlap(monkeypatch):
+    """Less than usual, so that small pictures have tiles."""
+    monkeypatch.setattr(tiles, 'OVERLAP', 256)
+
+
 @pytest.fixture(scope='module')
 def picture() -> np.ndarray:
     patches = np.random.default_rng(0).integers(0, 256, (20, 25, 3), dtype=np.uint8)
@@ -186,6 +192,37 @@ def test_tiles_that_are_too_small(model, picture):
         predict(model, picture, tile=15)
 
 
+@pytest.mark.parametrize('align', [True, False])
+@pytest.mark.parametrize('config', ['deeplabv3plus_mobilenetv2_demo.py', 'deeplabv3_mobilenetv2_voc.py'])
+def test_logits_are_blended_as_the_network_gives_them(repo, picture, monkeypatch, config, align):
+    """Logits of any stride, with both ways to resize: full-size ones of each tile, blended, give nearly the same."""
+    cfg = Config.fromfile(repo / 'configs' / config)
+    cfg.merge_from_dict({**SMALL, 'model.decode_head.align_corners': align, 'model.crop_size': None})
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).eval()
+    model.cfg = cfg
+    nn.init.normal_(model.decode_head.conv_seg.weight, std=1)
+    monkeypatch.setattr(tiles, 'OVERLAP', 64)
+    coarse = predict(model, picture, tile=96).probabilities()
+    monkeypatch.setattr(tiles.TiledPicture, '_stride', lambda *_: None)
+    full = predict(model, picture, tile=96).probabilities()
+    assert np.abs(coarse - full).max() > 0 and np.abs(coarse - full).mean() < 0.01
+
+
+def test_a_pipeline_that_resizes_some_tiles(saved, picture, said, monkeypatch):
+    """Those have another size than the others, here the last ones: full-size logits of each, blended, give the same."""
+    cfg = Config(saved[0].to_dict())
+    steps = cfg.test_dataloader.dataset.pipeline
+    cfg.test_dataloader.dataset.pipeline = [steps[0], dict(type='ResizeToMultiple', size_divisor=16), *steps[1:]]
+    model = init_model(cfg, saved[1], device='cpu')
+    found = predict(model, picture, tile=96).probabilities()
+    assert len(set(said)) == 1 and 'resizes what it is given' in said[0]
+    monkeypatch.setattr(tiles.TiledPicture, '_stride', lambda *_: None)
+    expected = predict(model, picture, tile=96).probabilities()
+    assert np.abs(found - expected).mean() < 0.01
+
+
 def test_any_segmentor(picture):
     """One of MMSegmentation, with a single channel and a threshold."""
     init_default_scope('mmseg')
@@ -290,8 +327,23 @@ def test_the_command_writes_tiffs_for_tiffs(run, model, picture, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*.tif')}
     run(tmp_path / 'in/a.tif', tmp_path / 'in/c.png', options=['--tile', '96', '160'])
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*.tif')}
-    with pytest.raises(ValueError, match=r'a\.tif: with tiles.*leave confidence out'):
-        run(tmp_path / 'in/a.tif', options=['--tile', '96', '--save', 'confidence'])
+    with pytest.raises(ValueError, match=r'a\.tif: with tiles.*probabilities.*leave them out'):
+        run(tmp_path / 'in/a.tif', options=['--tile', '96', '--save', 'probabilities'])
+
+
+@pytest.mark.parametrize('crf', [False, True])
+def test_the_command_writes_confidence(run, model, picture, tmp_path, crf):
+    write_tiff(tmp_path / 'a.tif', picture, damaged=[7])
+    options = ['--tile', '96', '160', '--save', 'confidence', *(['--crf', 'v1'] if crf else [])]
+    with pytest.raises(UnreadablePicturesError, match='rows 350 to 369'):
+        run(tmp_path / 'a.tif', options=options)
+    with Image.open(tmp_path / 'out/confidence/a.tif') as image:
+        found = np.array(image)
+    expected = predict(model, tmp_path / 'a.tif', tile=(96, 160), crf='v1' if crf else None)
+    assert found.dtype == np.uint16 and not found[350:].any() and (found[:350] > 0).all()
+    np.testing.assert_allclose(found[:350] / 65535, expected.probabilities().max(0)[:350], atol=1e-4)
+    np.testing.assert_allclose(found / 65535, expected.confidence, atol=1e-4)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'out/mask/a.tif')), expected.labels)
 
 
 MEMORY = """

@@ -121,6 +121,75 @@ def test_what_can_not_be_read_is_named_at_the_end(run, pictures, tmp_path):
     assert not [name for name in written(tmp_path) if name.startswith('overlay')]
 
 
+def test_inputs_without_pictures_are_named_and_the_rest_goes_on(run, pictures, tmp_path):
+    film = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*'MJPG'), 12, (65, 47))
+    writer.write(np.zeros((47, 65, 3), np.uint8))
+    writer.release()
+    (tmp_path / 'broken.avi').write_bytes(b'no video')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match=r'3 pictures could not be used:') as error:
+        run(*(tmp_path / name for name in ('none.png', 'empty', 'broken.avi', 'film.avi', 'in/a/one.png')))
+    assert all(name in str(error.value) for name in ('none.png', 'empty', 'broken.avi'))
+    assert written(tmp_path) == {'areas.csv', 'mask/in/a/one.png', 'overlay/in/a/one.png', 'overlay/film.mp4'}
+    with pytest.raises(FileNotFoundError, match=r'none\.png'):
+        run(tmp_path / 'none.png')
+
+
+def test_one_file_under_several_names_is_one(run, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures / 'a')
+    assert run('one.png', './one.png', '../a/one.png', pictures / 'a', '../b/one.png').startswith('3 written')
+    assert {name for name in written(tmp_path) if name.startswith('mask')} == {
+        'mask/a/one.png', 'mask/a/two.png', 'mask/b/one.png',
+    }  # fmt: skip
+
+
+def test_no_two_pictures_have_one_place(run, pictures, tmp_path):
+    picture = Image.open(pictures / 'a' / 'one.png')
+    for name in ('one.bmp', 'one.png.png'):
+        picture.save(pictures / 'a' / name)
+    assert run(pictures / 'a').startswith('4 written')
+    assert len([name for name in written(tmp_path) if name.startswith('mask')]) == 4
+
+
+def test_answers_are_no_inputs_of_the_next_run(run, pictures, tmp_path):
+    (tmp_path / 'out').mkdir()
+    pictures.rename(tmp_path / 'out' / 'in')
+    assert run(tmp_path / 'out').startswith('4 written')
+    assert run(tmp_path / 'out').startswith('0 written, 4 were there')
+
+
+def test_what_a_killed_run_left_is_removed(run, pictures, tmp_path):
+    (tmp_path / 'out/mask/a').mkdir(parents=True)
+    left = tmp_path / 'out/mask/a/.one.png.999999999.tmp'
+    left.write_bytes(b'half')
+    run(pictures)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    'variables, expected',
+    [
+        (dict(RANK='3', WORLD_SIZE='8'), (3, 8)),
+        (dict(OMPI_COMM_WORLD_RANK='1', OMPI_COMM_WORLD_SIZE='2'), (1, 2)),
+        (dict(SLURM_PROCID='1', SLURM_NTASKS='4'), (1, 4)),
+        (dict(ID='5', COUNT='3', MIN='1', STEP='2'), (2, 3)),
+        (dict(RANK='a', WORLD_SIZE='2'), 'RANK=a, WORLD_SIZE=2 in the environment'),
+        (dict(RANK='2', WORLD_SIZE='2'), 'not the numbers of 2 parts'),
+        (dict(ID='7', COUNT='3', MIN='0', STEP='1'), 'not the numbers of 3 parts'),
+    ],
+)
+def test_parts_that_launchers_number(monkeypatch, variables, expected):
+    for name, value in variables.items():
+        slurm = name in ('ID', 'COUNT', 'MIN', 'STEP')
+        monkeypatch.setenv(f'SLURM_ARRAY_TASK_{name}' if slurm else name, value)
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=expected):
+            shard_of_environment()
+    else:
+        assert shard_of_environment() == expected
+
+
 def test_probabilities_and_confidence(run, pictures, tmp_path):
     run(pictures / 'a' / 'one.png', options=['--save', 'probabilities', 'confidence', '--batch-size', '2', '--tta'])
     p = np.load(tmp_path / 'out' / 'probabilities' / 'one.npz')['probabilities']
@@ -155,6 +224,8 @@ def test_a_video_keeps_its_frames_and_rate(run, tmp_path):
         (['--crf', 'v1', '--crf-mode', 'quick'], "mode='quick'"),
         (['--precision', 'fp8'], "precision='fp8'"),
         (['--eval-output-stride', '12'], 'output_stride=12'),
+        (['--device', 'tpu'], "device='tpu' can not be used"),
+        (['--device', 'cuda:99'], "device='cuda:99' can not be used"),
     ],
 )
 def test_wrong_options_are_named(run, pictures, options, message):

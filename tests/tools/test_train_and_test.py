@@ -65,6 +65,16 @@ def test_resume_goes_on_from_the_work_dir(tools, tmp_path):
     assert 'resumed epoch: 0, iter: 4' in log and 'goes on after iteration 4 of 6, learning rate 0.0' in log
 
 
+def test_resume_of_a_training_that_is_over(tools, trained, capsys):
+    """A job that a scheduler restarts has nothing to do; a person who asks for it learns why nothing happens."""
+    before = {path: path.stat().st_mtime_ns for path in trained.work.rglob('*')}
+    tools.call('train.py', '--work-dir', trained.work, '--resume', 'auto')
+    assert 'there is nothing left to train' in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in trained.work.rglob('*')} == before
+    message = error_of(capsys, tools.call, 'train.py', '--work-dir', trained.work, '--resume')
+    assert 'there is nothing left to train' in message
+
+
 def test_resume_without_a_checkpoint_says_so(tools, tmp_path, capsys):
     message = error_of(capsys, tools.call, 'train.py', '--work-dir', tmp_path, '--resume')
     assert 'error:' in message and 'no readable checkpoint' in message

@@ -133,7 +133,7 @@ void neighbours(const uint64_t *keys, uint32_t count, const Numbering &numbering
   while (p < count) {
     const int n = count - p < kAhead ? static_cast<int>(count - p) : kAhead;
     for (int k = 0; k < n; k++) {
-      wanted[k] = keys[p + k] + (keys[p + k] % axes ? step : step_of_first);
+      wanted[k] = keys[p + k] + (keys[p + k] % numbering.unit ? step : step_of_first);
       __builtin_prefetch(table.entries + slot_of(wanted[k], table.bits));
     }
     for (int k = 0; k < n; k++) {

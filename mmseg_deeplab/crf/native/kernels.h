@@ -12,9 +12,11 @@ constexpr int kBatch = 64;    // pixels of one call of `elevate` and `insert`
 constexpr uint32_t kMissing = 0xffffffffu;
 constexpr uint64_t kEmpty = ~0ull;
 
-// How cells are numbered: a lattice point is sum over its axes of (cell - low) * stride, plus its remainder.
+// How cells are numbered: a lattice point is sum over its axes of (cell - low) * stride, plus its remainder; strides are
+// multiples of `unit`, so that its multiples are the points of remainder 0.
 struct Numbering {
   int axes;
+  uint64_t unit;
   int32_t low[kMaxAxes];
   uint64_t stride[kMaxAxes];
   uint64_t total;  // of the strides

@@ -67,7 +67,24 @@ void range_of(const dcrf_axis *axes, int dims, int64_t pixels, int64_t width, do
   }
 }
 
-// Mixed radix over the cells that features in these ranges can touch; false where 64 bits do not hold it.
+// The cells of many or widely spread features: by strides that look like random ones (splitmix64), modulo 2^64. Two of a
+// million points share a number with a probability of 1e-5, for a picture that is tried for the first time.
+void hash_cells(Numbering &numbering) {
+  numbering.unit = 64;  // more than there are axes
+  numbering.total = 0;
+  uint64_t state = 0;
+  for (int i = 0; i < numbering.axes; i++) {
+    uint64_t z = state += 0x9e3779b97f4a7c15ull;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    numbering.low[i] = 0;
+    numbering.stride[i] = (z ^ z >> 31) * numbering.unit;
+    numbering.total += numbering.stride[i];
+  }
+}
+
+// Mixed radix over the cells that features in these ranges can touch, or `hash_cells` where 64 bits do not hold it (bits
+// = 64); false where a cell is beyond what single precision holds.
 bool number_cells(int dims, const double *low, const double *high, Numbering &numbering, int *bits) {
   const int axes = numbering.axes = dims + 1;
   double scale[kMaxAxes];
@@ -80,19 +97,23 @@ bool number_cells(int dims, const double *low, const double *high, Numbering &nu
     // the nearest cell, wrapped, a vertex of the simplex and a blur neighbour, and one for rounding
     below[i] = std::floor(smallest / axes) - 4;
     size[i] = std::ceil(largest / axes) + 4 - below[i] + 1;
-    if (std::abs(below[i]) > 1e9 || size[i] > 1e9) return false;
+    if (std::abs(below[i]) > 4e6 || size[i] > 4e6) return false;  // beyond what `elevate` rounds
   }
   // d axes say it all, as the sum over all axes is the remainder: the largest is left out.
   const int left_out = static_cast<int>(std::max_element(size, size + axes) - size);
   double all = axes;
-  uint64_t stride = static_cast<uint64_t>(axes);
+  uint64_t stride = numbering.unit = static_cast<uint64_t>(axes);
   numbering.total = 0;
   for (int i = 0; i < axes; i++) {
     numbering.low[i] = static_cast<int32_t>(below[i]);
     numbering.stride[i] = 0;
     if (i == left_out) continue;
     all *= size[i];
-    if (all > std::ldexp(1.0, 62)) return false;
+    if (all > std::ldexp(1.0, 62)) {
+      hash_cells(numbering);
+      *bits = 64;
+      return true;
+    }
     numbering.stride[i] = stride;
     numbering.total += stride;
     stride *= static_cast<uint64_t>(size[i]);
@@ -321,7 +342,7 @@ bool build_grid(const Kernels &kernels, const dcrf_axis *axes, int64_t pixels, i
   range_of(axes, 2, pixels, width, low, high);
   Numbering numbering;
   int bits;
-  if (!number_cells(2, low, high, numbering, &bits)) return false;
+  if (!number_cells(2, low, high, numbering, &bits) || bits == 64) return false;  // to be told from their numbers
   const int64_t padded = (pixels + kBatch - 1) / kBatch * kBatch;
   grid.blocks = (pixels + kBlock - 1) / kBlock;
   std::vector<int32_t> rows(padded * 3), columns(padded * 3);
