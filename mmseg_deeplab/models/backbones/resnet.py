@@ -20,8 +20,9 @@ STEM_STRIDE = 4
 class DeepLabResNet(DeepLabBackbone):
     """ResNet-50, 101 or 152, block1 to block4 and, for the cascade of v3, up to block7.
 
-    Features: the output of each block, finest first; 256 channels at stride 4, then 512, 1024 and 2048. The names of
-    the parameters are those of torchvision and MMSegmentation (`layer1` is block1).
+    Features: the output of each block, finest first; 256 channels at stride 4, then 512, 1024 and 2048. Where the last
+    unit of a block strides, or would at a larger output stride, it is what that unit gets. The names of the parameters
+    are those of torchvision and MMSegmentation (`layer1` is block1).
 
     With the same weights, features at output stride 8, subsampled by 2, equal those at 16, and those at 16 equal
     those at 32. `multi_grid` keeps that between 8 and 16 only: at 32 the first unit of block4 strides, and the
@@ -151,11 +152,10 @@ class DeepLabResNet(DeepLabBackbone):
         features = []
         for name in self.blocks:
             block = getattr(self, name)
-            if not features and self.strided_unit == 'last':
-                # Stride 4 is before the last unit of block1, and the decoder wants it at stride 4.
-                low_level = block[:-1](x)
-                features.append(low_level)
-                x = block[-1](low_level)
+            if name != self.blocks[-1] and self.strided_unit == 'last':
+                # The decoder wants block1 at stride 4, and block2 at stride 8: before their last units stride.
+                features.append(block[:-1](x))
+                x = block[-1](features[-1])
             else:
                 x = block(x)
                 features.append(x)
