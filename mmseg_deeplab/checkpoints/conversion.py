@@ -40,6 +40,7 @@ def convert_file(
     source_format: str = 'auto',
     config: str | Path | None = None,
     calibrate: str | Path | None = None,
+    variant: str | None = None,
 ) -> str:
     """Convert a checkpoint, check that it fits a model to the last parameter, and write it.
 
@@ -50,6 +51,7 @@ def convert_file(
         config: Config whose model it must fit; None builds the model that fits the source.
         calibrate: Folder of images on which the statistics of a folded batch norm are measured, so that it can be
             trained.
+        variant: Of v1's head, for the fc6 and fc7 of VGG-16: see `convert_state`.
 
     Returns:
         A report for people: what fits, what was dropped, and how to use the file.
@@ -58,7 +60,7 @@ def convert_file(
         CheckpointMismatchError: If the model has other parameters; names the options that make it fit.
     """
     state, checkpoint = read_source(src)
-    conversion = convert_state(state, source_format)
+    conversion = convert_state(state, source_format, variant)
     cfg = conversion.model if config is None else Config.fromfile(config).model
     differing = options_that_differ(conversion.model, cfg, with_eps=not conversion.identity_norms)
     model = build(cfg)

@@ -68,8 +68,8 @@ def test_multi_grid_keeps_it_between_8_and_16_but_not_to_32_where_the_first_unit
 def _promises() -> dict[str, tuple[str, dict, tuple[int, ...]]]:
     """Of each config of v3 and v3+ the backbone and the output strides that it trains at or is said to be tested at.
 
-    Those are what its first lines name, and 8 after a training at 16, as docs/configs.md says of all. Configs that share
-    backbone and strides are one case.
+    Those are what its first lines name, and 8 after a training at 16, as docs/configs.md says of all. Configs that
+    share backbone and strides are one case.
     """
     found = {}
     folder = Path(__file__).resolve().parents[2] / 'configs'
