@@ -150,3 +150,11 @@ def test_rates_are_stated_at_output_stride_16():
         if head.type in ('DeepLabV3Head', 'DeepLabV3PlusHead'):
             rates = tuple(head.get('rates', (6, 12, 18)))
             assert rates in ((), (6, 12, 18), (6, 12, 18, 24)), path.name
+
+
+def test_short_trainings_start_from_weights_for_them_and_long_ones_from_the_releases():
+    for path in CONFIGS:
+        config = _load(path)
+        if config.model.decode_head.type in ('DeepLabV3Head', 'DeepLabV3PlusHead'):
+            own = config.model.decode_head.get('initial_weights', 'release')
+            assert own == ('release' if config.train_cfg.max_iters >= 30000 else 'kaiming'), path.name

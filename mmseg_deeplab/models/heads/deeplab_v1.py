@@ -156,7 +156,11 @@ class DeepLabV1MScHead(DeepLabV1Head):
             layer.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """Initialise as the release does: normal distributions of 0.001, 0.005 for pool4's 1x1, 0.01 for scores."""
+        """Initialise as the release does: normal distributions of 0.001, 0.005 for pool4's 1x1, 0.01 for scores.
+
+        In the release's MSc on 4x4 the scores of pool3 have no initialiser, which makes them 0; here they are as the
+        others.
+        """
         super().init_weights()
         for branch in self.taps:
             normal_init(branch.conv, std=0.001)
