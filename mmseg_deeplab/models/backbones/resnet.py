@@ -35,7 +35,9 @@ class DeepLabResNet(DeepLabBackbone):
         multi_grid: One factor for each of the three units of block4 and of every block after it; their rates are
             factor x block rate. None keeps the rates of the output stride, that is the first unit of a block that
             lost its stride keeps the old rate.
-        num_blocks: 4, or up to 7 for the cascade (v3, Figure 3): block5 to block7 are copies of block4.
+        num_blocks: 4, or up to 7 for the cascade (v3, Figure 3): block5 to block7 are built as block4 is. ImageNet's
+            files lack them; they then start from random weights (the paper names none, and the first unit of block4, of
+            half as many input channels, could not be copied).
         stem_channels: None is the 7x7 convolution of the ResNet paper. Three numbers are a stem of three 3x3
             convolutions: (64, 64, 128) in the TensorFlow release, (32, 32, 64) in MMSegmentation's ResNet-v1c.
         base_channels: Bottleneck width of block1; 64 in the paper.
@@ -88,6 +90,7 @@ class DeepLabResNet(DeepLabBackbone):
             self.blocks.append(f'layer{i + 1}')
             self.add_module(self.blocks[-1], self._make_block(in_channels, width, plan))
             in_channels = width * Bottleneck.expansion
+        self.extra_prefixes = tuple(f'{name}.' for name in self.blocks[4:])
         self.feature_channels = tuple(base_channels * 2 ** min(i, 3) * Bottleneck.expansion for i in range(len(plans)))
 
     def _block_plans(
