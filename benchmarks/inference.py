@@ -35,8 +35,8 @@ warnings.simplefilter('ignore')  # of both stacks, between the lines of the tabl
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NETWORKS = {
     'mobilenetv2': 'deeplabv3_mobilenetv2_voc',
-    'r50': 'deeplabv3plus_r50_voc',
-    'r101': 'deeplabv3plus_r101_voc',
+    'r50': 'deeplabv3plus_r50_voc_torchvision',
+    'r101': 'deeplabv3plus_r101_voc_torchvision',
     'xception65': 'deeplabv3plus_xception65_voc',
 }
 

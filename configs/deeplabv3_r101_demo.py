@@ -12,4 +12,5 @@ model = dict(
     crop_size=_base_.crop_size,
     norm_cfg=dict(momentum=0.1),
     backbone=dict(init_cfg=None),
+    decode_head=dict(initial_weights='kaiming'),
 )

@@ -11,5 +11,6 @@ model = dict(
     num_classes=_base_.num_classes,
     crop_size=_base_.crop_size,
     norm_cfg=dict(momentum=0.1),  # few iterations
-    backbone=dict(init_cfg=None),
+    backbone=dict(init_cfg=None, norm_cfg=dict(momentum=0.1)),
+    decode_head=dict(initial_weights='kaiming'),
 )

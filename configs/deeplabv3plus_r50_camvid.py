@@ -7,5 +7,9 @@ _base_ = [
     '_base_/schedules/poly_10k.py',
     '_base_/default_runtime.py',
 ]
-model = dict(num_classes=_base_.num_classes, crop_size=_base_.crop_size)
+model = dict(
+    num_classes=_base_.num_classes,
+    crop_size=_base_.crop_size,
+    decode_head=dict(initial_weights='kaiming'),  # few iterations
+)
 auto_scale_lr = dict(base_batch_size=8)

@@ -19,7 +19,7 @@ from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModule
-from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper, PolyLR
 from mmengine.runner import BaseLoop, CheckpointLoader, IterBasedTrainLoop, Runner
 from mmengine.runner import checkpoint as checkpoint_module
 from mmengine.visualization import Visualizer
@@ -70,6 +70,7 @@ PRIVATE = (
     Private(Runner, '_init_model_weights', 'train', ()),
     Private(BaseModule, '_dump_init_info', 'init_weights', ()),
     Private(DefaultOptimWrapperConstructor, '_validate_cfg', '__init__', ()),
+    Private(PolyLR, '_get_value', 'step', ()),
     Private(Hook, '_before_epoch', 'before_test_epoch', ('runner', 'mode')),
     Private(Hook, '_after_epoch', 'after_test_epoch', ('runner', 'mode')),
     Private(Hook, '_after_iter', 'after_test_iter', ('runner', 'batch_idx', 'data_batch', 'outputs', 'mode')),
@@ -78,7 +79,8 @@ PRIVATE = (
     Private(EncoderDecoder, '_init_decode_head', '__init__', ('decode_head',)),
     Private(EncoderDecoder, '_init_auxiliary_head', '__init__', ('auxiliary_head',)),
     Private(EncoderDecoder, '_forward', 'forward', ('inputs', 'data_samples')),
-    # inherited by a class of ours, which calls it
+    # inherited by a class of ours, which calls or reads it
+    Private(PolyLR, '_global_step', 'step'),
     Private(BaseDecodeHead, '_transform_inputs', None, ('inputs',)),
     Private(BaseDecodeHead, '_stack_batch_gt', 'loss_by_feat', ('batch_data_samples',)),
     Private(EncoderDecoder, '_auxiliary_head_forward_train', 'loss', ('inputs', 'data_samples')),

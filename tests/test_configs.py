@@ -150,3 +150,34 @@ def test_rates_are_stated_at_output_stride_16():
         if head.type in ('DeepLabV3Head', 'DeepLabV3PlusHead'):
             rates = tuple(head.get('rates', (6, 12, 18)))
             assert rates in ((), (6, 12, 18), (6, 12, 18, 24)), path.name
+
+
+def test_short_trainings_start_from_weights_for_them_and_long_ones_from_the_releases():
+    for path in CONFIGS:
+        config = _load(path)
+        if config.model.decode_head.type in ('DeepLabV3Head', 'DeepLabV3PlusHead'):
+            own = config.model.decode_head.get('initial_weights', 'release')
+            assert own == ('release' if config.train_cfg.max_iters >= 30000 else 'kaiming'), path.name
+
+
+@pytest.mark.parametrize(
+    ('name', 'backbone', 'head'),
+    [
+        # TensorFlow release: slim's MobileNetV2, its Xception and all its heads; v3's text for ResNets.
+        ('deeplabv3_mobilenetv2_voc', 0.997, 0.9997),
+        ('deeplabv3plus_mobilenetv2_voc', 0.997, 0.9997),
+        ('deeplabv3plus_mobilenetv2_tf_voc', 0.997, 0.9997),
+        ('deeplabv3plus_xception65_voc', 0.9997, 0.9997),
+        ('deeplabv3_r101_voc', 0.9997, 0.9997),
+        ('deeplabv3plus_r101_voc', 0.9997, 0.9997),
+        ('deeplabv3plus_mobilenetv2_demo', 0.9, 0.9),
+        ('deeplabv3_mobilenetv2_demo', 0.9, 0.9),
+    ],
+)
+def test_the_decay_of_batch_norm_is_that_of_release_or_text(name, backbone, head):
+    init_default_scope('mmseg')
+    with torch.device('meta'):
+        model = MODELS.build(_load(REPO / f'configs/{name}.py').model)
+    for part, decay in ((model.backbone, backbone), (model.decode_head, head)):
+        (momentum,) = {layer.momentum for layer in part.modules() if isinstance(layer, torch.nn.SyncBatchNorm)}
+        assert momentum == pytest.approx(1 - decay)

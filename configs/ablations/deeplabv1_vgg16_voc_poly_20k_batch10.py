@@ -2,7 +2,7 @@
 # python tools/train.py configs/ablations/deeplabv1_vgg16_voc_poly_20k_batch10.py
 # One device, batch 10, 20000 iterations; time and score are not measured here.
 _base_ = '../deeplabv1_vgg16_voc.py'
-param_scheduler = [dict(type='PolyLR', power=0.9, eta_min=0, by_epoch=False)]
+param_scheduler = [dict(type='PolyLR', power=0.9, by_epoch=False)]
 train_cfg = dict(max_iters=20000)
 train_dataloader = dict(batch_size=10)
 auto_scale_lr = dict(base_batch_size=10)

@@ -4,5 +4,5 @@
 _base_ = '../deeplabv3_r101_cascade_voc.py'
 model = dict(
     output_stride=128,
-    backbone=dict(depth=50, multi_grid=(1, 1, 1), init_cfg=dict(checkpoint='torchvision://resnet50')),
+    backbone=dict(depth=50, multi_grid=(1, 1, 1), init_cfg=dict(checkpoint='pretrained/resnet_v1_50_beta.pth')),
 )

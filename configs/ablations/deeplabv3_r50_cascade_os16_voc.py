@@ -3,5 +3,5 @@
 # One device, batch 16, 30000 iterations; time and score are not measured here.
 _base_ = '../deeplabv3_r101_cascade_voc.py'
 model = dict(
-    backbone=dict(depth=50, multi_grid=(1, 1, 1), init_cfg=dict(checkpoint='torchvision://resnet50')),
+    backbone=dict(depth=50, multi_grid=(1, 1, 1), init_cfg=dict(checkpoint='pretrained/resnet_v1_50_beta.pth')),
 )

@@ -1,6 +1,5 @@
 """Converting a file: read, convert, fit to a model that is built from its config, write, report."""
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ def convert_file(
     calibrate: str | Path | None = None,
     write_config: str | Path | None = None,
     ema: bool = False,
+    variant: str | None = None,
 ) -> str:
     """Convert a checkpoint, check that it fits a model to the last parameter, and write it.
 
@@ -39,6 +39,7 @@ def convert_file(
             trained.
         write_config: Config file to write, for a whole model; beside `dst` if neither it nor `config` is given.
         ema: Take the averaged weights of a source that holds plain ones too.
+        variant: Of v1's head, for the fc6 and fc7 of VGG-16: see `convert_state`.
 
     Returns:
         A report for people: what fits, what was dropped, and how to use the file.
@@ -48,7 +49,7 @@ def convert_file(
         UserError: If another config lies in the place of the one to write.
     """
     state, checkpoint, notes = read_source(src, ema)
-    conversion = convert_state(state, source_format)
+    conversion = convert_state(state, source_format, variant)
     conversion.notes += notes
     cfg = conversion.model if config is None else Config.fromfile(config).model
     differing = [] if config is None else options_that_differ(conversion.model, cfg, conversion.identity_norms)
@@ -63,9 +64,10 @@ def convert_file(
         **class_names(conversion, checkpoint),
     )
     written = _place_of_config(conversion, Path(dst), config, write_config)
-    files = {}
+    files: dict[Path, str] = {}
     if written is not None:
-        files = config_files(written, conversion.model, conversion.source, meta.get('dataset_meta'), Path(dst))
+        names = class_names(conversion, checkpoint)
+        files = config_files(written, conversion.model, conversion.source, names.get('dataset_meta'), Path(dst))
         for path, text in files.items():
             check_place(path, text)
         meta['cfg'] = _resolved(files[written])
@@ -90,11 +92,7 @@ def _place_of_config(
 
 def _resolved(text: str) -> str:
     """A config with its bases in one text of values, as a training leaves it in its checkpoints."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, 'config.py')
-        path.write_text(text, encoding='utf-8')
-        cfg = Config.fromfile(path)
-    return cfg.pretty_text
+    return Config.fromstring(text, '.py').pretty_text
 
 
 def class_names(conversion: Conversion, checkpoint: dict) -> dict:

@@ -26,6 +26,7 @@ class StrictPretrained:
         layers: Children of the module to initialise; empty means all of it.
         beside: Beginnings of names, behind the prefix, that the file may hold besides.
         map_location: As of `torch.load`.
+        optional: Beginnings of names that the file may lack, all of them together; they are left as they are.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class StrictPretrained:
         layers: Sequence[str] = (),
         beside: Sequence[str] = (),
         map_location: Any = 'cpu',
+        optional: Sequence[str] = (),
     ):
         self.checkpoint = checkpoint
         self.prefix = prefix.removesuffix('.') + '.' if prefix else ''
         self.layers = tuple(f'{layer}.' for layer in layers) or ('',)
         self.beside = tuple(beside)
         self.map_location = map_location
+        self.optional = tuple(optional)
 
     @cached_property
     def _file(self) -> dict[str, Tensor]:
@@ -60,10 +63,14 @@ class StrictPretrained:
             and (name := key.removeprefix(self.prefix)).startswith(self.layers)
             and not name.startswith(self.beside)
         }
-        mismatch = compare(own, state)
         name = type(module).__name__
+        if not any(key.startswith(self.optional) for key in state):  # a tuple of none begins nothing
+            own = {key: value for key, value in own.items() if not key.startswith(self.optional)}
+        mismatch = compare(own, state)
         if mismatch:
             cause, advice = explain_part(own, state, mismatch, self._file, self.prefix)
             raise mismatch_error(self.checkpoint, name, own, state, mismatch, cause, advice)
         module.load_state_dict(state, strict=False)
-        print_log(f'{name}: {len(own)} tensors initialised from {self.checkpoint}', logger='current')
+        random = len(module.state_dict()) - len(own) if self.optional else 0
+        rest = f', {random} tensors of {", ".join(self.optional)} that it lacks at random' if random else ''
+        print_log(f'{name}: {len(own)} tensors initialised from {self.checkpoint}{rest}', logger='current')

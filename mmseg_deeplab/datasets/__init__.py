@@ -4,6 +4,7 @@ from .camvid import CamVidDataset
 from .concat import ConcatDataset
 from .data_root import iter_datasets, set_data_root
 from .demo import DemoDataset, make_demo_dataset
+from .fitting import FitIntoSquare
 from .image_mask_folder import ImageMaskFolder
 from .person_part import PersonPartDataset
 from .repeat_classes import RepeatClasses
@@ -13,6 +14,7 @@ __all__ = [
     'CamVidDataset',
     'ConcatDataset',
     'DemoDataset',
+    'FitIntoSquare',
     'ImageMaskFolder',
     'LoadImage',
     'LoadLabels',

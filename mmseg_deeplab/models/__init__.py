@@ -2,6 +2,7 @@
 
 from .atrous import aspp_rates, atrous_plan
 from .backbones import AlignedXception, DeepLabBackbone, DeepLabMobileNetV2, DeepLabResNet, DeepLabVGG
+from .data_preprocessor import SegDataPreProcessor
 from .heads import (
     DeepLabHead,
     DeepLabV1Head,
@@ -31,6 +32,7 @@ __all__ = [
     'DeepLabV3PlusHead',
     'DeepLabVGG',
     'SegCrossEntropy',
+    'SegDataPreProcessor',
     'SegDice',
     'SegFocal',
     'SegHausdorff',

@@ -72,12 +72,7 @@ def conv_bn_relu(
 def separable_conv_bn_relu(
     in_channels: int, out_channels: int, kernel_size: int, rate: int = 1, norm_cfg: dict | None = None
 ) -> DepthwiseSeparableConvModule:
-    """Depthwise convolution, batch norm, ReLU, 1x1 convolution, batch norm, ReLU (v3+, section 3.1).
-
-    Initial weights are mmcv's (Kaiming). The TensorFlow release draws depthwise ones with a standard deviation of 0.33,
-    ten times as large, under which batch norm lets them learn a hundredth as fast: they stay about as they were drawn
-    in a short training, whose result is much worse (docs/results.md).
-    """
+    """Depthwise convolution, batch norm, ReLU, 1x1 convolution, batch norm, ReLU (v3+, section 3.1)."""
     padding = rate * (kernel_size - 1) // 2
     return DepthwiseSeparableConvModule(
         in_channels,
@@ -87,6 +82,30 @@ def separable_conv_bn_relu(
         dilation=rate,
         norm_cfg=norm_cfg or dict(type='BN'),
     )
+
+
+def draw_as_the_release(module: nn.Module) -> None:
+    """Initialise the convolutions of a head as the TensorFlow release does (core/utils.py, model.py; slim's default).
+
+    Plain ones Xavier, uniform; of separable ones the depthwise part with a standard deviation of 0.33 and the 1x1 part
+    with 0.06, both normal and cut off at two of them.
+    """
+    separable: dict[nn.Module, float] = {}
+    for layer in module.modules():
+        if isinstance(layer, DepthwiseSeparableConvModule):
+            separable.update({layer.depthwise_conv.conv: 0.33, layer.pointwise_conv.conv: 0.06})
+    for layer in module.modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        if layer in separable:
+            draw_truncated(layer.weight, separable[layer])
+        else:
+            nn.init.xavier_uniform_(layer.weight)
+
+
+def draw_truncated(weight: Tensor, std: float) -> None:
+    """Fill with a normal distribution, cut off at two of its standard deviations, as TensorFlow's truncated_normal."""
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 @contextmanager

@@ -6,11 +6,13 @@ import source_networks as nets
 import torch
 import torch.nn.functional as F
 from mmseg.datasets import COCOStuffDataset
+from mmseg.registry import MODELS
 from plain_network import OS8_OLD, Net, assert_same, torchvision_resnet
 from source_networks import IMAGE
 
 from mmseg_deeplab.checkpoints.conversion import build, fit_to_model
 from mmseg_deeplab.checkpoints.convert import FORMATS, convert_state, detect_format
+from mmseg_deeplab.errors import UserError
 
 # format, network, whether its resizes align corners
 WHOLE = [
@@ -119,6 +121,62 @@ def test_torchvision_vgg16(batch_norm):
     assert_same(model.backbone(IMAGE)[-1], x)
     assert torch.equal(model.decode_head.fc6.weight[3, :, 2, 1], fc6[12, :, 6, 3].float())
     assert torch.equal(model.decode_head.fc7.weight[5, 7], net.state['classifier.3.weight'][20, 28, None, None])
+
+
+def vgg_without_trunk(names, rows):
+    """fc6 and fc7 of VGG-16 for 2 channels instead of 512, and what a converter knows it by; `rows` is 2-D or 4-D."""
+    state = {'conv1_1.weight': torch.zeros(64, 3, 3, 3)} if names == ('fc6', 'fc7') else {}
+    if not state:
+        state = {'features.0.weight': torch.zeros(64, 3, 3, 3), 'features.28.weight': torch.zeros(512, 512, 3, 3)}
+    fc6 = torch.arange(4096 * 2 * 7 * 7, dtype=torch.int32)
+    fc7 = torch.arange(4096 * 4096, dtype=torch.int32)
+    state[f'{names[0]}.weight'] = fc6.view(4096, 98) if rows == 2 else fc6.view(4096, 2, 7, 7)
+    state[f'{names[1]}.weight'] = fc7.view(4096, 4096) if rows == 2 else fc7.view(4096, 4096, 1, 1)
+    for name in names:
+        state[f'{name}.bias'] = torch.arange(4096)
+    state['fc8.weight' if 'fc6' in names else 'classifier.6.weight'] = torch.zeros(1000, 4096)
+    return state
+
+
+@pytest.mark.parametrize('names', [('classifier.0', 'classifier.3'), ('fc6', 'fc7')])
+@pytest.mark.parametrize('rows', [2, 4])
+@pytest.mark.parametrize(
+    ('variant', 'places', 'filters'),
+    [
+        ('7x7', range(7), range(4096)),  # as they are
+        ('4x4', (0, 2, 4, 6), range(4096)),  # v1, section 4.1: decimated
+        ('LargeFOV', (0, 3, 6), range(0, 4096, 4)),
+    ],
+)
+def test_fc6_and_fc7_of_vgg16_for_the_heads_of_v1(names, rows, variant, places, filters):
+    got = convert_state(vgg_without_trunk(names, rows), 'vgg', variant)
+    head = MODELS.build(dict(got.model['decode_head'], in_channels=2)) if variant != '7x7' else None
+    fc6, fc7 = (got.state_dict[f'decode_head.{name}.weight'] for name in ('fc6', 'fc7'))
+    assert fc6.shape == (len(filters), 2, len(places), len(places)) and fc7.shape == (*[len(filters)] * 2, 1, 1)
+    if head is not None:
+        assert (head.fc6.weight.shape, head.fc7.weight.shape) == (fc6.shape, fc7.shape)
+    for i, c, y, x in ((0, 0, 0, 0), (5, 1, 2, 1), (len(filters) - 1, 1, len(places) - 1, 0)):
+        # The value of a weight is its place in rows of 2 x 7 x 7.
+        assert fc6[i, c, y, x] == filters[i] * 98 + c * 49 + places[y] * 7 + places[x]
+    assert fc7[7, 9] == filters[7] * 4096 + filters[9]
+    for name in ('fc6', 'fc7'):
+        assert got.state_dict[f'decode_head.{name}.bias'].tolist() == list(filters)
+    assert got.holds == ('backbone.', 'decode_head.fc6.', 'decode_head.fc7.') and got.notes
+    assert list(got.dropped.values()) == ['ImageNet classifier']
+
+
+def test_a_variant_needs_vggs_own_fc6():
+    reduced = {'conv1_1.weight': torch.zeros(64, 3, 3, 3), 'fc6.weight': torch.zeros(1024, 512, 3, 3)}
+    with pytest.raises(
+        UserError, match='--variant 4x4 takes fc6 and fc7 of 4096 filters.*1024, decimated for LargeFOV'
+    ):
+        convert_state(reduced, 'vgg', '4x4')
+    del reduced['fc6.weight']
+    with pytest.raises(UserError, match='this file has none'):
+        convert_state(reduced, 'vgg', '7x7')
+    assert convert_state(reduced, 'vgg', 'LargeFOV').holds == ('backbone.',)
+    with pytest.raises(UserError, match="--variant is for fc6 and fc7 of VGG-16, and this source's layout is timm"):
+        convert_state({}, 'timm', '4x4')
 
 
 @torch.no_grad()

@@ -222,6 +222,26 @@ def test_folded_norms_are_exact_at_any_eps():
         assert_same(model.decode_head(model.backbone(IMAGE)), expected)
 
 
+@torch.no_grad()
+def test_imagenet_weights_of_the_beta_resnet_start_the_papers_configs(repo, tmp_path):
+    """The release's variable names, at a width of 4; depth and width are the only things to change in the config."""
+    from mmengine.config import Config
+    from mmseg.registry import MODELS
+
+    net = TensorFlow()
+    _, expected = resnet50_beta(net, IMAGE)
+    net.make('resnet_v1_50/logits/weights', (1, 1, 128, 1001))
+    np.savez(tmp_path / 'resnet.npz', **{name: value.numpy() for name, value in net.state.items()})
+    convert_file(tmp_path / 'resnet.npz', tmp_path / 'beta.pth', 'tensorflow')
+    for version in ('deeplabv3', 'deeplabv3plus'):
+        backbone = Config.fromfile(repo / f'configs/{version}_r50_voc.py').model.backbone
+        backbone.update(base_channels=4, stem_channels=(64, 64, 128), multi_grid=None)  # the file's own rates
+        backbone.init_cfg.checkpoint = str(tmp_path / 'beta.pth')
+        backbone = MODELS.build(backbone)
+        backbone.init_weights()
+        assert_same(backbone.eval()(IMAGE)[-1], expected)
+
+
 def test_unknown_layers_are_refused():
     with pytest.raises(ValueError, match='layer MobilenetV3/expanded_conv/expand is unknown'):
         convert_state({'MobilenetV3/expanded_conv/expand/weights': torch.zeros(1, 1, 1, 1)})

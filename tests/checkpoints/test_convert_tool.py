@@ -133,4 +133,6 @@ def test_the_tool(tmp_path, repo, monkeypatch, capsys):
     assert 'decode_head.classifiers.3.bias' in load_file(tmp_path / 'out.pth')['state_dict']
     with pytest.raises(SystemExit, match='error: .*unknown in the layout of torchvision'):
         tool(tmp_path / 'kazuto.pth', tmp_path / 'no.pth', '--from', 'torchvision')
+    with pytest.raises(SystemExit, match='error: .*--variant is for fc6 and fc7 of VGG-16.*layout is kazuto'):
+        tool(tmp_path / 'kazuto.pth', tmp_path / 'no.pth', '--variant', '4x4')
     assert not (tmp_path / 'no.pth').exists()

@@ -138,5 +138,9 @@ def test_ade20k_test_images_fit_the_crop_and_their_labels_keep_the_original_size
     assert tuple(sample['inputs'].shape[1:]) == (154, 513)  # 300 x 1000 fitted into 513 x 513
     label = sample['data_samples'].gt_sem_seg.data
     assert label.shape == (1, 300, 1000) and label.unique().tolist() == [149]
+    steps = DATASETS.build(cfg.train_dataloader.dataset).pipeline.transforms
+    results = dict(img=np.zeros((300, 1000, 3), np.uint8), gt=np.zeros((300, 1000), np.uint8), seg_fields=['gt'])
+    fitted = next(step for step in steps if type(step).__name__ == 'FitIntoSquare')(results)
+    assert fitted['img'].shape[:2] == fitted['gt'].shape == (161, 513)  # in training with the release's 16 k + 1
     train = DATASETS.build(cfg.train_dataloader.dataset)[0]
     assert train['data_samples'].gt_sem_seg.data.unique().tolist() == [255], 'class 0 of ADE20K is void'

@@ -10,6 +10,7 @@ import pytest
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
+from mmseg_deeplab.datasets import FitIntoSquare
 from mmseg_deeplab.datasets.transforms import LoadImage, LoadLabels, RandomScale
 
 
@@ -160,6 +161,61 @@ class TestRandomScale:
     def test_scales_must_be_positive(self):
         with pytest.raises(ValueError, match=r'scales=\(0, 1\)'):
             RandomScale((0, 1))
+
+
+def _resized(picture, size, at):
+    """Each pixel of a picture (H, W) at size (h, w) by its place, corners on corners; `at` reads the picture there."""
+    (height, width), (h, w) = picture.shape, size
+    places = [[(y * (height - 1) / (h - 1), x * (width - 1) / (w - 1)) for x in range(w)] for y in range(h)]
+    return np.array([[at(picture, *place) for place in row] for row in places])
+
+
+def _bilinear(picture, y, x):
+    top, left = min(int(y), picture.shape[0] - 2), min(int(x), picture.shape[1] - 2)
+    v, u = y - top, x - left
+    a, b, c, d = picture[top : top + 2, left : left + 2].astype(float).flatten()
+    return (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d)
+
+
+class TestFitIntoSquare:
+    """The TensorFlow release's resize of ADE20K: resize_to_range with 513, 513 and a factor of 16."""
+
+    @pytest.mark.parametrize(
+        ('size', 'expected'),
+        [
+            ((512, 683), (385, 513)),  # 512 x 513 / 683 = 384.6, down to 384, up to 16 x 24 + 1
+            ((300, 1000), (161, 513)),  # 153.9, 153, 161
+            ((1000, 300), (513, 161)),
+            ((513, 513), (513, 513)),
+            ((256, 256), (513, 513)),
+            ((100, 200), (257, 513)),  # 256.5, 256, 257
+            ((2, 2000), (1, 513)),  # 0.5: at least one row
+        ],
+    )
+    def test_sides_are_rounded_as_in_the_release(self, size, expected):
+        results = FitIntoSquare()(
+            dict(img=np.zeros((*size, 3), np.uint8), gt=np.zeros(size, np.uint8), seg_fields=['gt'])
+        )
+        assert results['img'].shape[:2] == results['gt'].shape == results['img_shape'] == expected
+
+    @pytest.mark.parametrize('size', [(20, 31), (60, 41), (33, 33)])
+    def test_image_and_labels_have_their_corners_on_corners(self, size):
+        rng = np.random.default_rng(0)
+        image, labels = rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 150, size, np.uint8)
+        found = FitIntoSquare(33, 4)(dict(img=image.copy(), gt=labels.copy(), seg_fields=['gt']))
+        new = found['img'].shape[:2]
+        for channel in range(3):
+            wanted = _resized(image[..., channel], new, _bilinear)
+            assert abs(found['img'][..., channel] - wanted).max() <= 0.501  # rounded to bytes
+        nearest = _resized(labels, new, lambda picture, y, x: picture[int(y + 0.5), int(x + 0.5)])
+        assert np.array_equal(found['gt'], nearest)
+        for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+            assert found['gt'][corner] == labels[corner] and (found['img'][corner] == image[corner]).all()
+
+    @pytest.mark.parametrize(('size', 'factor'), [(512, 16), (1, 16), (513, 0)])
+    def test_a_size_off_the_grid_is_refused(self, size, factor):
+        with pytest.raises(ValueError, match='multiple of the factor plus one'):
+            FitIntoSquare(size, factor)
 
 
 class TestClassCount:

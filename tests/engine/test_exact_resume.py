@@ -80,6 +80,8 @@ def test_a_training_is_not_resumed_beyond_its_schedule(tmp_path):
         (dict(type='CosineAnnealingLR', eta_min=1e-3, T_max=5, by_epoch=False, begin=0, end=5), 4, 30),
         (dict(type='MultiStepLR', gamma=0.1, milestones=[2, 4], by_epoch=False, begin=0, end=5), 4, 30),
         (None, 4, 30),  # no schedule at all
+        (dict(type='mmengine.PolyLR', eta_min=1e-3, power=0.9, by_epoch=False, begin=0, end=6), 7, 30),
+        (dict(type='mmengine.PolyLR', power=0.9, by_epoch=False, begin=0, end=8), 7, 8),
         # one that reaches 0 with the last iteration, and is resumed just before it
         (dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=8), 7, 8),
     ],
@@ -99,6 +101,7 @@ def test_a_resume_is_judged_by_the_rates_that_will_be_used(schedule, begins, end
     'schedule',
     [
         dict(type='PolyLR', power=0.9, by_epoch=False, begin=0, end=6),
+        dict(type='mmengine.PolyLR', power=0.9, by_epoch=False, begin=0, end=6),
         dict(type='LinearLR', start_factor=1, end_factor=0, by_epoch=False, begin=0, end=6),
         # another schedule that reaches further does not bring the rate back
         [

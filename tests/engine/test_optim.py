@@ -40,9 +40,11 @@ def test_v1_largefov_is_the_solver_and_lr_multipliers_of_the_release(repo):
     assert_groups(groups(*from_config(repo, 'deeplabv1_vgg16_voc.py')), expected)
 
 
-def test_the_second_phase_of_v1_trains_the_branches_only(repo):
-    # 5 branches of 3 convolutions at x 1 and x 2; trunk and fc6 to fc8 are frozen.
-    assert_groups(groups(*from_config(repo, 'deeplabv1_vgg16_msc_voc.py')), {(1e-3, 5e-4): 15, (2e-3, 0): 15})
+@pytest.mark.parametrize('name', ['deeplabv1_vgg16_msc_voc.py', 'ablations/deeplabv1_vgg16_4x4_msc_voc.py'])
+def test_the_second_phase_of_v1_trains_the_branches_and_fc8(repo, name):
+    # 5 branches of 3 convolutions, and fc8, at x 1 and x 2, decay 1 and 0 (release); trunk, fc6 and fc7 are frozen.
+    assert_groups(groups(*from_config(repo, name)), {(1e-3, 5e-4): 16, (2e-3, 0): 16})
+    assert_groups(groups(*from_config(repo, name, frozen_fc8=True)), {(1e-3, 5e-4): 15, (2e-3, 0): 15})
 
 
 def test_v2_resnet_trains_no_batch_norm_and_four_classifiers(repo):

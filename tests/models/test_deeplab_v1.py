@@ -178,16 +178,21 @@ def test_msc_starts_from_the_distributions_of_the_release():
             assert not layer.bias.any()
 
 
-def test_the_second_phase_starts_from_the_first_and_leaves_it_as_it_is(tmp_path):
+@pytest.mark.parametrize(
+    ('frozen_fc8', 'trained'),
+    [(False, {'taps', 'conv_seg'}), (True, {'taps'})],  # the release's train.prototxt, the paper's other reading
+)
+def test_the_second_phase_starts_from_the_first_and_freezes_fc6_and_fc7(tmp_path, frozen_fc8, trained):
     first = DeepLabV1Head(2, 3)
     first.init_weights()
     file = tmp_path / 'first.pth'
     torch.save({'state_dict': {f'decode_head.{k}': v for k, v in first.state_dict().items()}}, file)
-    second = msc_head(frozen=True, init_cfg=dict(type='Pretrained', checkpoint=str(file), prefix='decode_head'))
+    init = dict(type='Pretrained', checkpoint=str(file), prefix='decode_head')
+    second = msc_head(frozen=True, frozen_fc8=frozen_fc8, init_cfg=init)
     second.init_weights()
     for name in ('fc6', 'fc7', 'conv_seg'):
         torch.testing.assert_close(getattr(second, name).weight, getattr(first, name).weight, rtol=0, atol=0)
-    assert {n.split('.')[0] for n, p in second.named_parameters() if p.requires_grad} == {'taps'}
+    assert {n.split('.')[0] for n, p in second.named_parameters() if p.requires_grad} == trained
     second.loss(taps(33), samples(torch.randint(0, 3, (2, 33, 33))), None)['loss_ce'].backward()
     assert gradients_missing(second) == []
 

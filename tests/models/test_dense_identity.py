@@ -4,11 +4,17 @@ With the same weights and inputs of 32 k + 1 pixels, features at output stride 8
 and those at 16 equal those at 32: a wrong rate anywhere breaks it, while all shapes stay right.
 """
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.config import Config
 from mmseg.registry import MODELS
 from model_helpers import randomize
 
+from mmseg_deeplab.models.backbones import xception
 from mmseg_deeplab.models.layers import ASPP
 
 SMALL_RESNET = dict(type='DeepLabResNet', depth=50, base_channels=8)
@@ -57,6 +63,54 @@ def test_multi_grid_keeps_it_between_8_and_16_but_not_to_32_where_the_first_unit
     features = _features(dict(SMALL_RESNET, multi_grid=(1, 2, 4)), (8, 16, 32))
     _assert_subsampled(features[8], features[16])
     assert (features[16][:, :, ::2, ::2] - features[32]).abs().max() > 0.1
+
+
+def _promises() -> dict[str, tuple[str, dict, tuple[int, ...]]]:
+    """Of each config of v3 and v3+ the backbone and the output strides that it trains at or is said to be tested at.
+
+    Those are what its first lines name, and 8 after a training at 16, as docs/configs.md says of all. Configs that
+    share backbone and strides are one case.
+    """
+    found = {}
+    folder = Path(__file__).resolve().parents[2] / 'configs'
+    for path in sorted(folder.rglob('deeplabv3*.py')):
+        if '_base_' in path.parts:
+            continue
+        model = Config.fromfile(path).model
+        header = path.read_text().split('\n_base_')[0].replace('\n# ', ' ')
+        strides = {model.output_stride} | ({8} if model.output_stride == 16 else set())
+        strides |= {int(stride) for stride in re.findall(r'\b(?:stride|at) (8|16|32)\b', header)}
+        backbone = {**model.backbone.to_dict(), 'init_cfg': None}
+        case = (backbone, tuple(sorted(strides)))
+        if len(strides) > 1:
+            found.setdefault(json.dumps(case), (path.stem, *case))
+    return {name: (name, *case) for name, *case in found.values()}
+
+
+PROMISES = _promises()
+
+
+def test_the_promises_of_the_configs_are_found():
+    assert PROMISES['deeplabv3_r101_os32_voc'][2] == (8, 16, 32)
+    assert len(PROMISES) > 8
+    backbones = [backbone for _, backbone, _ in PROMISES.values()]
+    assert {backbone['type'] for backbone in backbones} == {
+        'DeepLabResNet', 'DeepLabMobileNetV2', 'AlignedXception',
+    }  # fmt: skip
+    assert {backbone.get('num_blocks') for backbone in backbones} >= {None, 5, 6, 7}
+
+
+@pytest.mark.parametrize('name', PROMISES)
+def test_every_config_has_it_at_the_strides_that_it_promises(name, monkeypatch):
+    # Trained at 32 and tested at 16 and 8 (v3, Table 10; v3+, Table 3), or trained at 16 and tested at 8.
+    monkeypatch.setattr(xception, 'FLOWS', {depth: (entry, 1) for depth, (entry, _) in xception.FLOWS.items()})
+    _, backbone, strides = PROMISES[name]
+    if backbone['type'] == 'DeepLabResNet':
+        backbone = dict(backbone, base_channels=4)
+    features = _features(backbone, strides)
+    for finer, coarser in zip(strides, strides[1:], strict=False):
+        assert coarser == 2 * finer
+        _assert_subsampled(features[finer], features[coarser])
 
 
 @pytest.mark.parametrize('multi_grid', [None, (1, 2, 1)])

@@ -112,3 +112,49 @@ def test_what_is_put_on_a_head_acts():
     image = torch.randn(1, 3, 65, 65)
     with torch.no_grad():
         torch.testing.assert_close(model(image), model.decode_head.forward(model.extract_feat(image)) + 7)
+
+
+def _drawn(**head) -> nn.Module:
+    torch.manual_seed(0)
+    model = segmentor(
+        dict(type='DeepLabMobileNetV2', width=0.25), dict(type='DeepLabV3PlusHead', channels=64, **head), num_classes=64
+    )
+    model.init_weights()
+    return model.decode_head
+
+
+# A normal distribution that is cut off at two of its standard deviations has 0.8796 of it left.
+CUT_OFF = 0.8796
+
+
+def test_initial_weights_are_those_of_the_release():
+    """slim: Xavier, uniform up to sqrt(6 / (fan in + fan out)); separable 0.33 and 0.06, classifier 0.01, cut off."""
+    head = _drawn(rates=(2,), separable_aspp=True)
+    separable, plain = head.aspp.branches[1], (head.aspp.branches[0], head.aspp.project, head.low_level, *head.decoder)
+    for layer in plain:
+        outputs, inputs, *kernel = layer.conv.weight.shape
+        limit = (6 / (kernel[0] * kernel[1] * (inputs + outputs))) ** 0.5
+        assert 0.97 * limit < layer.conv.weight.abs().max() <= limit
+        assert layer.conv.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+    parts = (separable.depthwise_conv.conv, 0.33), (separable.pointwise_conv.conv, 0.06), (head.conv_seg, 0.01)
+    for conv, std in parts:
+        assert 1.9 * std < conv.weight.abs().max() <= 2 * std
+        assert conv.weight.std().item() == pytest.approx(CUT_OFF * std, rel=0.05)
+    assert not head.conv_seg.bias.any()
+
+
+def test_initial_weights_for_short_trainings_are_by_name_and_a_config_of_ones_own_counts():
+    head = _drawn(rates=(2,), separable_aspp=True, initial_weights='kaiming')
+    assert head.decoder[1].conv.weight.std().item() == pytest.approx((2 / (9 * 256)) ** 0.5, rel=0.05)  # fan out, ReLU
+    assert head.conv_seg.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    own = _drawn(init_cfg=dict(type='Constant', val=3, layer='Conv2d'))
+    assert (own.aspp.project.conv.weight == 3).all() and (own.conv_seg.weight == 3).all()
+    with pytest.raises(ValueError, match=r"initial_weights='he' is unknown; choose one of \('release', 'kaiming'\)"):
+        _drawn(initial_weights='he')
+
+
+def test_weights_are_drawn_once():
+    head = _drawn()
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    head.init_weights()
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())

@@ -120,6 +120,24 @@ def test_it_computes_mmsegmentations_resnet_at_the_nominal_stride():
         torch.testing.assert_close(mine, other)
 
 
+@pytest.mark.parametrize('in_file', [4, 7])
+def test_the_cascade_starts_from_imagenet_weights_or_its_own(in_file, tmp_path):
+    torch.manual_seed(0)
+    source = DeepLabResNet(50, num_blocks=in_file, base_channels=4).state_dict()
+    torch.save(source, tmp_path / 'file.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth'))
+    model = DeepLabResNet(50, num_blocks=7, base_channels=4, init_cfg=init)
+    model.init_weights()
+    state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in source.items())
+    if in_file == 4:  # the rest at random, as from scratch: He's, by fan out
+        weight = model.layer6[1].conv2.weight
+        assert weight.std().item() == pytest.approx((2 / (9 * weight.shape[0])) ** 0.5, rel=0.1)
+    torch.save({name: value for name, value in source.items() if 'layer3' not in name}, tmp_path / 'file.pth')
+    with pytest.raises(ValueError, match=r'does not fit DeepLabResNet: \d+ parameters are missing'):
+        DeepLabResNet(50, num_blocks=7, base_channels=4, init_cfg=init).init_weights()
+
+
 def test_every_parameter_gets_a_gradient():
     torch.manual_seed(0)
     model = DeepLabResNet(50, 16, num_blocks=5, stem_channels=(4, 4, 8), base_channels=4)

@@ -3,7 +3,7 @@
 model = dict(
     type='DeepLab',
     output_stride=16,
-    norm_cfg=dict(type='SyncBN', momentum=3e-4, eps=1e-3),
+    norm_cfg=dict(type='SyncBN', momentum=3e-4, eps=1e-3),  # decay of the release: 0.9997 in heads
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[127.5, 127.5, 127.5],
@@ -14,6 +14,7 @@ model = dict(
     ),
     backbone=dict(
         type='DeepLabMobileNetV2',
+        norm_cfg=dict(momentum=3e-3),  # 0.997 in MobileNetV2
         init_cfg=dict(type='Pretrained', checkpoint='pretrained/mobilenet_v2_imagenet.pth', prefix='backbone'),
     ),
     decode_head=dict(type='DeepLabV3Head', rates=(), norm_cfg=dict(eps=1e-5)),

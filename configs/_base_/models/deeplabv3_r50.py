@@ -1,3 +1,3 @@
 # DeepLab v3 with ResNet-50, otherwise as with ResNet-101.
 _base_ = './deeplabv3_r101.py'
-model = dict(backbone=dict(depth=50, init_cfg=dict(checkpoint='torchvision://resnet50')))
+model = dict(backbone=dict(depth=50, init_cfg=dict(checkpoint='pretrained/resnet_v1_50_beta.pth')))

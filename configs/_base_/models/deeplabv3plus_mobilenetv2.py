@@ -2,7 +2,7 @@
 model = dict(
     type='DeepLab',
     output_stride=16,
-    norm_cfg=dict(type='SyncBN', momentum=3e-4),  # the papers' decay of 0.9997
+    norm_cfg=dict(type='SyncBN', momentum=3e-4),  # decay of the release: 0.9997 in heads
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[123.675, 116.28, 103.53],
@@ -13,6 +13,7 @@ model = dict(
     ),
     backbone=dict(
         type='DeepLabMobileNetV2',
+        norm_cfg=dict(momentum=3e-3),  # 0.997 in MobileNetV2
         init_cfg=dict(type='Pretrained', checkpoint='mmcls://mobilenet_v2'),
     ),
     decode_head=dict(type='DeepLabV3PlusHead', rates=(6, 12, 18), separable_aspp=True, separable_decoder=True),

@@ -1,21 +1,3 @@
-# DeepLab v3+ with ResNet-101 (v3+, section 3 and Tables 1 to 3).
-model = dict(
-    type='DeepLab',
-    output_stride=16,
-    norm_cfg=dict(type='SyncBN', momentum=3e-4),  # the papers' decay of 0.9997
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-    ),
-    backbone=dict(
-        type='DeepLabResNet',
-        depth=101,
-        multi_grid=(1, 2, 4),
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'),
-    ),
-    decode_head=dict(type='DeepLabV3PlusHead', rates=(6, 12, 18)),
-)
+# DeepLab v3+ with ResNet-101 (v3+, section 3 and Tables 1 to 3), on the ResNet of v3.
+_base_ = './deeplabv3_r101.py'
+model = dict(decode_head=dict(type='DeepLabV3PlusHead'))

@@ -1,3 +1,3 @@
 # DeepLab v3+ with ResNet-50, otherwise as with ResNet-101.
-_base_ = './deeplabv3plus_r101.py'
-model = dict(backbone=dict(depth=50, init_cfg=dict(checkpoint='torchvision://resnet50')))
+_base_ = './deeplabv3_r50.py'
+model = dict(decode_head=dict(type='DeepLabV3PlusHead'))

@@ -3,7 +3,7 @@
 model = dict(
     type='DeepLab',
     output_stride=16,
-    norm_cfg=dict(type='SyncBN', momentum=3e-4),  # the papers' decay of 0.9997
+    norm_cfg=dict(type='SyncBN', momentum=3e-4),  # decay of 0.9997, paper and release
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         mean=[127.5, 127.5, 127.5],

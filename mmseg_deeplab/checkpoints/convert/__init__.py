@@ -19,11 +19,16 @@ def detect_format(state: Mapping[str, Tensor]) -> str | None:
     return next((name for name in FORMATS if _converter(name).recognises(state)), None)
 
 
-def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto') -> Conversion:
+def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto', variant: str | None = None) -> Conversion:
     """Convert a state dict of another codebase.
 
+    Args:
+        state: Its parameters.
+        source_format: One of `FORMATS`, or 'auto'.
+        variant: Of v1's head, for which VGG's fc6 and fc7 are made: 'LargeFOV' if not given, '4x4' or '7x7'.
+
     Raises:
-        UserError: If the layout is unknown, or a parameter of it.
+        UserError: If the layout is unknown, or a parameter of it, or has no variants.
     """
     if source_format == 'auto':
         found = detect_format(state)
@@ -32,7 +37,12 @@ def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto') -> C
         source_format = found
     if source_format not in FORMATS:
         raise UserError(f'unknown format {source_format!r}; choose auto or one of {FORMATS}')
-    conversion = _converter(source_format).convert(state)
+    if variant is not None and source_format != 'vgg':
+        raise UserError(
+            f"--variant is for fc6 and fc7 of VGG-16, and this source's layout is {source_format}: leave it out"
+        )
+    options = {} if variant is None else dict(variant=variant)
+    conversion = _converter(source_format).convert(state, **options)
     conversion.source = source_format
     return conversion
 

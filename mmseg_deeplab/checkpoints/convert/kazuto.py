@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         align_corners=False,
     )
     multi_scale = any(name.startswith(('base.', 'scale.')) for name in state)
-    scales = dict(multi_scale_inputs=(1.0, 0.75, 0.5), scaled_size='factor') if multi_scale else {}
+    scales: dict[str, Any] = dict(multi_scale_inputs=(1.0, 0.75, 0.5), scaled_size='factor') if multi_scale else {}
     return Conversion(converted, deeplab(backbone, head, 8, CAFFE, **scales), dropped, notes=notes)
 
 

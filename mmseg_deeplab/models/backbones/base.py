@@ -2,7 +2,7 @@
 
 from typing import TypeGuard
 
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmseg.registry import WEIGHT_INITIALIZERS
 
 FROM_SCRATCH = [
@@ -31,6 +31,8 @@ class DeepLabBackbone(BaseModule):
     low_level_index: int = 0
     classifier_prefixes: tuple[str, ...] = ()
     """Parameters of the classification network, beyond the features, that a pretrained file may hold besides."""
+    extra_prefixes: tuple[str, ...] = ()
+    """Parameters beyond those of the classification network; a pretrained file lacks all of them or none."""
 
     def __init__(self, init_cfg: dict | list[dict] | None = None):
         super().__init__(FROM_SCRATCH if init_cfg is None else init_cfg)
@@ -46,6 +48,9 @@ class DeepLabBackbone(BaseModule):
         if not is_pretrained(cfg):
             super().init_weights()
             return
-        load = WEIGHT_INITIALIZERS.build({**cfg, 'type': 'StrictPretrained', 'beside': self.classifier_prefixes})
+        names = dict(beside=self.classifier_prefixes, optional=self.extra_prefixes)
+        load = WEIGHT_INITIALIZERS.build({**cfg, 'type': 'StrictPretrained', **names})
+        if self.extra_prefixes:
+            initialize(self, FROM_SCRATCH)
         load(self)
         self.is_init = True

@@ -22,8 +22,9 @@ LOW_LEVELS = ('output', 'branch')
 class DeepLabResNet(DeepLabBackbone):
     """ResNet-50, 101 or 152, block1 to block4 and, for the cascade of v3, up to block7.
 
-    Features: the output of each block, finest first; 256 channels at stride 4, then 512, 1024 and 2048. The names of
-    the parameters are those of torchvision and MMSegmentation (`layer1` is block1).
+    Features: the output of each block, finest first; 256 channels at stride 4, then 512, 1024 and 2048. Where the last
+    unit of a block strides, or would at a larger output stride, it is what that unit gets. The names of the parameters
+    are those of torchvision and MMSegmentation (`layer1` is block1).
 
     With the same weights, features at output stride 8, subsampled by 2, equal those at 16, and those at 16 equal
     those at 32. `multi_grid` keeps that between 8 and 16 only: at 32 the first unit of block4 strides, and the
@@ -38,7 +39,9 @@ class DeepLabResNet(DeepLabBackbone):
             lost its stride keeps the old rate.
         block4_rates: The rates of block4's units themselves, whatever the output stride: (1, 2, 4) in MMSegmentation's
             models named d16-mg124. None leaves them to `multi_grid`.
-        num_blocks: 4, or up to 7 for the cascade (v3, Figure 3): block5 to block7 are copies of block4.
+        num_blocks: 4, or up to 7 for the cascade (v3, Figure 3): block5 to block7 are built as block4 is. ImageNet's
+            files lack them; they then start from random weights (the paper names none, and the first unit of block4, of
+            half as many input channels, could not be copied).
         stem_channels: None is the 7x7 convolution of the ResNet paper. Three numbers are a stem of three 3x3
             convolutions: (64, 64, 128) in the TensorFlow release, (32, 32, 64) in MMSegmentation's ResNet-v1c.
         base_channels: Bottleneck width of block1; 64 in the paper.
@@ -100,6 +103,7 @@ class DeepLabResNet(DeepLabBackbone):
             self.blocks.append(f'layer{i + 1}')
             self.add_module(self.blocks[-1], self._make_block(in_channels, width, plan))
             in_channels = width * Bottleneck.expansion
+        self.extra_prefixes = tuple(f'{name}.' for name in self.blocks[4:])
         self.feature_channels = tuple(base_channels * 2 ** min(i, 3) * Bottleneck.expansion for i in range(len(plans)))
 
     def _block_plans(
@@ -180,24 +184,25 @@ class DeepLabResNet(DeepLabBackbone):
         features = []
         for name in self.blocks:
             block = getattr(self, name)
-            if not features and (self.strided_unit == 'last' or self.low_level == 'branch'):
-                low_level, x = self._tapped(block, x)
-                features.append(low_level)
+            first = not features
+            if (self.strided_unit == 'last' and name != self.blocks[-1]) or (first and self.low_level == 'branch'):
+                tapped, x = self._tapped(block, x, self.low_level if first else 'output')
+                features.append(tapped)
             else:
                 x = block(x)
                 features.append(x)
         return tuple(features)
 
-    def _tapped(self, block: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the decoder takes of block1's last unit at stride 4, and the block's output."""
+    def _tapped(self, block: nn.Sequential, x: Tensor, low_level: str) -> tuple[Tensor, Tensor]:
+        """What the decoder takes of a block, of its last unit before the stride, and the block's output."""
         end = -2 if self.strided_unit == 'last' else -1
         unit: Any = block[end]
-        for before in block[:end]:
+        for before in list(block)[:end]:
             x = before(x)
-        if self.low_level == 'output':
-            x = low_level = unit(x)
+        if low_level == 'output':
+            x = tapped = unit(x)
         else:
-            low_level = unit.relu(unit.norm2(unit.conv2(unit.relu(unit.norm1(unit.conv1(x))))))
-            low_level = unit.norm3(unit.conv3(low_level))
-            x = unit.relu(low_level + (x if unit.downsample is None else unit.downsample(x)))
-        return low_level, block[-1](x) if end == -2 else x
+            tapped = unit.relu(unit.norm2(unit.conv2(unit.relu(unit.norm1(unit.conv1(x))))))
+            tapped = unit.norm3(unit.conv3(tapped))
+            x = unit.relu(tapped + (x if unit.downsample is None else unit.downsample(x)))
+        return tapped, block[-1](x) if end == -2 else x

@@ -24,7 +24,7 @@ class DeepLabVGG(DeepLabBackbone):
     Args:
         output_stride: 8; v1 and v2 train and test VGG at no other.
         ceil_mode: Ceil-mode pooling, as in Caffe. It differs from floor mode on even sides, of which it makes n/2 + 1.
-        frozen: Leave out all parameters of training: the second phase of v1, where only the MSc branches learn.
+        frozen: Leave out all parameters of training: the second phase of v1 (MSc).
         batch_norm: Whether `norm_cfg` follows each convolution, as in torchvision's vgg16_bn. The papers' VGG-16 has
             none; without pretrained weights it hardly learns.
         norm_cfg: Normalisation layer; unused without `batch_norm`, as a segmentor gives the same to head and backbone.

@@ -126,14 +126,24 @@ class DeepLabV1MScHead(DeepLabV1Head):
 
     Args:
         tap_channels: Channels of the image and pool1 to pool4; a `DeepLab` segmentor fills them in.
-        frozen: Leave out fc6, fc7 and fc8 of training.
+        frozen: Leave out fc6 and fc7 of training. fc8 goes on learning, as in the release's train.prototxt: at the rate
+            of the branches, 1 and 2, with decay 1 and 0.
+        frozen_fc8: Leave out fc8 as well: the other reading of the paper, which trains "only the newly added weights".
         kwargs: See `DeepLabV1Head`.
     """
 
     needs_taps = True
     pretrained_layers = ('fc6', 'fc7', 'conv_seg')
 
-    def __init__(self, in_channels: int, num_classes: int, tap_channels: Sequence[int], frozen: bool = False, **kwargs):
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        tap_channels: Sequence[int],
+        frozen: bool = False,
+        frozen_fc8: bool = False,
+        **kwargs,
+    ):
         if len(tap_channels) != len(TAP_STRIDES) or tap_channels[0] != 3:
             raise UserError(
                 f'DeepLabV1MScHead takes scores from the input image (3 channels) and pool1 to pool4, at strides '
@@ -142,12 +152,15 @@ class DeepLabV1MScHead(DeepLabV1Head):
             )
         super().__init__(in_channels, num_classes, **kwargs)
         self.taps = nn.ModuleList(MScBranch(channels, self.out_channels) for channels in tap_channels)
-        if frozen:
-            for layer in (self.fc6, self.fc7, self.conv_seg):
-                layer.requires_grad_(False)
+        for layer in (*([self.fc6, self.fc7] if frozen else []), *([self.conv_seg] if frozen_fc8 else [])):
+            layer.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """Initialise as the release does: normal distributions of 0.001, 0.005 for pool4's 1x1, 0.01 for scores."""
+        """Initialise as the release does: normal distributions of 0.001, 0.005 for pool4's 1x1, 0.01 for scores.
+
+        In the release's MSc on 4x4 the scores of pool3 have no initialiser, which makes them 0; here they are as the
+        others.
+        """
         super().init_weights()
         for branch in self.taps:
             normal_init(branch.conv, std=0.001)

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..atrous import aspp_rates
-from ..layers import ASPP, conv_bn_relu
+from ..layers import ASPP, conv_bn_relu, draw_as_the_release, draw_truncated
 from .base import DeepLabHead
+
+INITIAL_WEIGHTS = ('release', 'kaiming')
 
 
 @MODELS.register_module()
@@ -21,6 +24,11 @@ class DeepLabV3Head(DeepLabHead):
         separable_aspp: Whether the 3x3 convolutions of ASPP are depthwise separable (v3+).
         aspp_dropout: Dropout after the projection of ASPP.
         extra_convs: 3x3 convolutions between ASPP and the classifier; 0 in the paper, 1 in torchvision.
+        initial_weights: 'release', how the TensorFlow release draws the weights of ASPP, decoder and classifier (see
+            `draw_as_the_release`), which suits the papers' 30000 iterations and more. 'kaiming', mmcv's, for short
+            trainings: plain convolutions start about three times as large, depthwise ones a tenth as large, so that
+            under batch norm those learn a hundred times as fast (measured: docs/results.md). An `init_cfg` of the
+            head's own is in place of both.
         classifier_channels: Channels that the classifier takes, where they are not those of ASPP: behind v3+'s decoder.
         kwargs: See `DeepLabHead`.
     """
@@ -36,10 +44,14 @@ class DeepLabV3Head(DeepLabHead):
         separable_aspp: bool = False,
         aspp_dropout: float = 0.1,
         extra_convs: int = 0,
+        initial_weights: str = 'release',
         classifier_channels: int | None = None,
         **kwargs,
     ):
+        if initial_weights not in INITIAL_WEIGHTS:
+            raise UserError(f'initial_weights={initial_weights!r} is unknown; choose one of {INITIAL_WEIGHTS}')
         super().__init__(in_channels, num_classes, output_stride, classifier_channels or channels, **kwargs)
+        self.as_the_release = initial_weights == 'release' and kwargs.get('init_cfg') is None
         self.rates = aspp_rates(rates, output_stride)
         self.aspp = ASPP(
             in_channels,
@@ -54,6 +66,14 @@ class DeepLabV3Head(DeepLabHead):
         self.extra = nn.Sequential(
             *(conv_bn_relu(channels, channels, 3, norm_cfg=self.norm_cfg) for _ in range(extra_convs))
         )
+
+    def init_weights(self) -> None:
+        """Initialise as `initial_weights` says."""
+        first = not self.is_init
+        super().init_weights()
+        if first and self.as_the_release:
+            draw_as_the_release(self)
+            draw_truncated(self.conv_seg.weight, 0.01)
 
     def encode(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Map the backbone's features to (N, channels, H / output_stride, W / output_stride)."""
