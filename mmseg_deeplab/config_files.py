@@ -9,10 +9,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .checkpoints.foreign import SUFFIXES as CHECKPOINTS
 from .errors import UserError, UserFileNotFoundError
 
 PACKAGE = Path(__file__).resolve().parent
+CHECKPOINTS = ('.pth', '.pt', '.safetensors')
+"""Suffixes of the files of weights that are read as they are, and are no configs."""
 # The wheel holds them inside of the package; a clone has them at its top.
 FOLDER = next((folder for folder in (PACKAGE / 'configs', PACKAGE.parent / 'configs') if folder.is_dir()), PACKAGE)
 

@@ -5,7 +5,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-SUFFIXES = ('.pth', '.pt', '.safetensors')
+from ..config_files import CHECKPOINTS
+
 TORCH = (b'PK\x03\x04', b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.')
 """How PyTorch's own files begin: an archive since 1.6, a pickle with its magic number before."""
 
@@ -182,7 +183,7 @@ def folder_kind(path: Path) -> str:
         return f'it is a checkpoint of Orbax (JAX): {_TO_PTH}'
     if path.suffix == '.mlpackage':
         return f'it is a model of Core ML: {_ORIGIN}'
-    files = [name for name in names if Path(name).suffix in SUFFIXES]
+    files = [name for name in names if Path(name).suffix in CHECKPOINTS]
     pointer = path / 'last_checkpoint'
     if files:
         named = [Path(pointer.read_text(errors='replace').strip()).name] if pointer.is_file() else []
@@ -190,5 +191,5 @@ def folder_kind(path: Path) -> str:
         return f'give a file in it, {" or ".join(shown)}'
     others = [name for name in names if (kind := BY_SUFFIX.get(Path(name).suffix.lower())) and kind.reader]
     if others:
-        return f'it holds no {", ".join(SUFFIXES)} file; {_CONVERT.replace("FILE", str(path / others[0]))}'
-    return f'it holds no {", ".join(SUFFIXES)} file'
+        return f'it holds no {", ".join(CHECKPOINTS)} file; {_CONVERT.replace("FILE", str(path / others[0]))}'
+    return f'it holds no {", ".join(CHECKPOINTS)} file'

@@ -21,11 +21,12 @@ import torch
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as stack
 
+from ..config_files import CHECKPOINTS
 from ..errors import UserError, UserFileNotFoundError, UserImportError, UserOSError
 from ..upstream import loader_schemes, mmcls_backbone, mmengine_home
 from .containers import as_tensor, find_networks
 from .download import fetch
-from .foreign import BY_SUFFIX, SUFFIXES, TORCH, folder_kind, foreign_kind, is_safetensors
+from .foreign import BY_SUFFIX, TORCH, folder_kind, foreign_kind, is_safetensors
 from .pickles import CodeError, DamagedError, OtherKindError, RefusedError
 from .safetensors_file import read_safetensors
 from .torch_file import read_torch_file
@@ -141,7 +142,7 @@ def _not_found(path: Path) -> str:
         return f'{message}, but one of TensorFlow: {BY_SUFFIX[".index"].do}'
     if not path.parent.is_dir():
         return f'{message}: its folder {path.parent} does not exist. Check the path'
-    files = [p.name for p in path.parent.iterdir() if p.suffix in SUFFIXES]
+    files = [p.name for p in path.parent.iterdir() if p.suffix in CHECKPOINTS]
     near = difflib.get_close_matches(path.name, files, n=3, cutoff=0.5)
     return f'{message}. ' + (f'Did you mean {" or ".join(near)}?' if near else f'{path.parent} holds {files[:5]}')
 
