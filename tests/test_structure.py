@@ -16,7 +16,7 @@ ROWS = (
     ('datasets', 'evaluation', 'checkpoints', 'visualization'),
     ('config_files',),
     ('inference',),
-    ('engine', 'search', 'preflight'),
+    ('engine', 'search', 'preflight', 'pseudo'),
     ('plugin',),
     ('apis', 'cli'),
 )
