@@ -50,7 +50,7 @@ def pair(
         UserFileNotFoundError: For a name without maps, and maps without a picture.
         UserError: For two files of one place.
     """
-    found = [path for source in maps for path in files_of(source, SUFFIXES, 'file of scores')]
+    found = [path for source in maps for path in files_of(source, SUFFIXES, 'score file')]
     places = {place: path for path, place in places_of(found).items()}
     if names is not None:
         wanted = list(dict.fromkeys(read_lines(Path(names))))
