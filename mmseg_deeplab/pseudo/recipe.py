@@ -129,6 +129,11 @@ class Recipe:
         if crf is not None and len(numbers) > 1:
             if self.certainty is not None:
                 scores = DenseCRF.from_labels(best, len(numbers), self.certainty)
+            elif not ((scores > 0) & (scores < 1)).any():
+                raise UserError(
+                    f'{where} holds only zeros and ones, which no picture can change: say how certain these labels are '
+                    f'for the CRF, such as --certainty 0.7'
+                )
             scores = cast(np.ndarray, crf(image, scores))
             best = scores.argmax(0)
         labels = numbers[best].astype(np.uint8)

@@ -149,6 +149,10 @@ def test_maps_that_do_not_fit_are_named(recipe, maps, message):
 def test_labels_need_a_certainty():
     with pytest.raises(UserError, match='say how certain they are for the CRF, such as --certainty 0.7'):
         Recipe(21).labels(np.zeros((12, 17), np.uint8), IMAGE, CRF)
+    hard = ClassMaps((CAM[:1] > 0.5).astype(np.float32), np.array([7]))
+    with pytest.raises(UserError, match='holds only zeros and ones, .* such as --certainty 0.7'):
+        Recipe(21, power=1).labels(hard, IMAGE, CRF)
+    assert set(np.unique(Recipe(21, power=1, certainty=0.7).labels(hard, IMAGE, CRF))) <= {0, 8}
 
 
 @pytest.mark.parametrize(
