@@ -139,9 +139,10 @@ def make_masks(
     there = [] if overwrite else [job for job, path in targets.items() if path.exists()]
     others = [targets[job] for job in there if read_fingerprint(targets[job]) != note]
     if others:
+        found = read_fingerprint(others[0]) or 'no note'
         raise UserError(
-            f'{len(others)} masks in {out} were made otherwise, such as {others[0].name} ({read_fingerprint(others[0])}'
-            f'; now {note}): give another folder, or --overwrite'
+            f'{len(others)} masks in {out} were made otherwise, such as {others[0].name} ({found}; now {note}): give '
+            f'another folder, or --overwrite'
         )
     advance(len(there))
     done = set(there)
