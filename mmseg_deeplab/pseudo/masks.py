@@ -11,6 +11,7 @@ import torch
 
 from ..crf import DenseCRF
 from ..crf.pool import allowed_cpus
+from ..checkpoints.save import remove_unfinished
 from ..datasets.images import read_image
 from ..datasets.masks import read_fingerprint, read_lines, write_mask
 from ..errors import UserError, UserFileNotFoundError
@@ -147,6 +148,8 @@ def make_masks(
     advance(len(there))
     done = set(there)
     todo = [job for job in jobs if job not in done]
+    for folder in {targets[job].parent for job in todo}:
+        remove_unfinished(folder)
 
     def make(job: Job) -> None:
         labels = recipe.labels(read_maps(job.maps), read_image(job.image), crf, str(job.maps))
