@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import torch
 
+from ..checkpoints.save import remove_unfinished
 from ..crf import DenseCRF
 from ..crf.pool import allowed_cpus
-from ..checkpoints.save import remove_unfinished
 from ..datasets.images import read_image
 from ..datasets.masks import read_fingerprint, read_lines, write_mask
 from ..errors import UserError, UserFileNotFoundError
