@@ -16,7 +16,7 @@ ROWS = (
     ('config_files',),
     ('datasets', 'evaluation', 'checkpoints', 'visualization'),
     ('inference',),
-    ('engine', 'search', 'preflight'),
+    ('engine', 'search', 'preflight', 'pseudo'),
     ('plugin',),
     ('apis', 'cli'),
 )

@@ -10,7 +10,7 @@ import math
 import pickle
 import pickletools
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import numpy as np
@@ -81,9 +81,10 @@ class _Function:
         self.name, self.call = name, call
 
 
-class _DtypeName:
+class DtypeName:
     """A numpy type before its state: `numpy.dtype(name, align, copy)`."""
 
+    kinds = 'biufcSU'  # of numpy, that a file may hold
     place: int | None = None  # in the memo
 
     def __init__(self, name: Any, align: Any = False, copy: Any = False):
@@ -93,7 +94,7 @@ class _DtypeName:
             self.dtype = np.dtype(name)
         except TypeError as error:
             raise DamagedError(f'unknown numpy type {name}') from error
-        if self.dtype.kind not in 'biufcSU' or self.dtype.subdtype:
+        if self.dtype.kind not in self.kinds or self.dtype.subdtype:
             raise CodeError(f'numpy type {self.dtype} is not allowed')
 
     def build(self, state: Any) -> np.dtype:
@@ -106,7 +107,7 @@ class _DtypeName:
         return self.dtype.newbyteorder(order)
 
 
-class _EmptyArray:
+class EmptyArray:
     """A numpy array before its state: `numpy.core.multiarray._reconstruct(numpy.ndarray, (0,), b'b')`."""
 
     place: int | None = None  # in the memo
@@ -132,7 +133,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> np.ndarray
     """An array in one piece, as protocol 5 has it."""
     if order not in ('C', 'F'):
         raise DamagedError(f'a numpy array in the order {order!r}')
-    return _EmptyArray.build((1, shape, dtype, order == 'F', data))
+    return EmptyArray.build((1, shape, dtype, order == 'F', data))
 
 
 def _is_shape(shape: Any) -> bool:
@@ -240,12 +241,12 @@ FUNCTIONS: dict[str, Callable] = {
     'builtins.getattr': _statistic,
     '_codecs.encode': _encode,
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-    'numpy.dtype': _DtypeName,
+    'numpy.dtype': DtypeName,
     'numpy.ndarray': _never,
     **{
         f'numpy.{core}.multiarray.{name}': function
         for core in ('core', '_core')
-        for name, function in (('_reconstruct', _EmptyArray), ('scalar', _scalar))
+        for name, function in (('_reconstruct', EmptyArray), ('scalar', _scalar))
     },
     **{f'numpy.{core}.numeric._frombuffer': _array for core in ('core', '_core')},
     'torch.Size': torch.Size,
@@ -262,16 +263,16 @@ FUNCTIONS: dict[str, Callable] = {
 MOVED = {'__builtin__': 'builtins', 'copy_reg': 'copyreg', 'torch.tensor': 'torch._tensor'}
 
 
-def find(module: str, name: str) -> Any:
-    """What a pickle gets for a global name.
+def find(module: str, name: str, functions: Mapping[str, Callable] = FUNCTIONS) -> Any:
+    """What a pickle gets for a global name, of which `functions` may be called.
 
     Raises:
         RefusedError: For all but weights and plain values.
     """
     module = MOVED.get(module, module)
     full = f'{module}.{name}'
-    if full in FUNCTIONS:
-        return _Function(full, FUNCTIONS[full])
+    if full in functions:
+        return _Function(full, functions[full])
     if module == HistoryBuffer.__module__ and name in STATISTICS_NAMES:
         return STATISTICS_NAMES[name]
     if module in ('torch', 'torch.storage', 'torch.cuda') and name in STORAGES:
@@ -289,10 +290,16 @@ class Machine:
     Args:
         budget: Of the file.
         storage_of: Gives the storage for a persistent id.
+        functions: What the pickle may call, by name.
     """
 
-    def __init__(self, budget: Budget, storage_of: Callable[[tuple], Storage]):
-        self.budget, self.storage_of = budget, storage_of
+    def __init__(
+        self,
+        budget: Budget,
+        storage_of: Callable[[tuple], Storage],
+        functions: Mapping[str, Callable] = FUNCTIONS,
+    ):
+        self.budget, self.storage_of, self.functions = budget, storage_of, functions
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -314,7 +321,7 @@ class Machine:
                 elif name in OPERATIONS:
                     OPERATIONS[name](self, argument)
                 elif name == 'STOP':
-                    return check_values(self.stack.pop(), self.budget)
+                    return self.check(self.stack.pop())
                 elif name == 'PROTO' and argument is not None and argument > pickle.HIGHEST_PROTOCOL:
                     raise RefusedError(f'a pickle of protocol {argument}, newer than this Python knows')
                 elif name not in ('PROTO', 'FRAME'):
@@ -322,6 +329,10 @@ class Machine:
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
             raise DamagedError(str(error)) from error
         raise DamagedError('it has no end')
+
+    def check(self, root: Any) -> Any:
+        """`check_values` of what the pickle holds."""
+        return check_values(root, self.budget)
 
     def pop_mark(self) -> list[Any]:
         """What was pushed since the last mark."""
@@ -338,7 +349,7 @@ class Machine:
     def put(self, index: int | None) -> None:
         index = len(self.memo) if index is None else index
         self.memo[index] = self.stack[-1]
-        if isinstance(self.stack[-1], _DtypeName | _EmptyArray):
+        if isinstance(self.stack[-1], DtypeName | EmptyArray):
             self.stack[-1].place = index
 
     def get(self, index: int) -> None:
@@ -365,11 +376,11 @@ class Machine:
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def push_global(self, argument: str) -> None:
-        self.stack.append(find(*argument.split(' ', 1)))
+        self.stack.append(find(*argument.split(' ', 1), self.functions))
 
     def push_stacked_global(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
-        self.stack.append(find(str(module), str(name)))
+        self.stack.append(find(str(module), str(name), self.functions))
 
     def reduce(self, _: Any) -> None:
         args, function = self.stack.pop(), self.stack.pop()
@@ -394,8 +405,8 @@ class Machine:
     def build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         self.budget.charge(_cost(state))
-        if isinstance(target, _DtypeName | _EmptyArray):
-            if isinstance(target, _EmptyArray) and isinstance(state, tuple):
+        if isinstance(target, DtypeName | EmptyArray):
+            if isinstance(target, EmptyArray) and isinstance(state, tuple):
                 self.budget.charge(_cost(state[-1]))
             self.stack[-1] = built = target.build(state)
             if target.place is not None:
@@ -423,7 +434,8 @@ def _cost(value: Any) -> int:
 def _key(key: Any) -> Any:
     """A key of a dict or set: nothing whose hash takes long, or is everybody's."""
     parts = key if type(key) is tuple else (key,)
-    if not all(isinstance(part, PLAIN) and not (isinstance(part, int) and abs(part) >= 2**60) for part in parts):
+    numbers = (int(part) for part in parts if isinstance(part, int | np.integer))
+    if not all(isinstance(part, (*PLAIN, np.integer)) for part in parts) or any(abs(n) >= 2**60 for n in numbers):
         raise RefusedError(f'a key that is a {type(key).__name__}')
     return key
 

@@ -4,7 +4,7 @@ import io
 import struct
 import zipfile
 import zlib
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def read_torch_file(path: Path, map_location: Any = None) -> Any:
     with open(path, 'rb') as file:
         is_zip = file.read(4) == b'PK\x03\x04'
         file.seek(0)
-        return (_ZipFile if is_zip else _OldFile)(file, budget, map_location).read()
+        return (_ZipFile if is_zip else OldFile)(file, budget, map_location).read()
 
 
 def _place(storage: torch.UntypedStorage, location: str, map_location: Any) -> torch.UntypedStorage:
@@ -134,10 +134,12 @@ class _ZipFile:
         return self.storages[key]
 
 
-class _OldFile:
+class OldFile:
     """A file of torch < 1.6: magic number, version, system, content, keys of the storages, and these in that order."""
 
-    def __init__(self, file: BufferedReader, budget: Budget, map_location: Any):
+    machine = Machine
+
+    def __init__(self, file: BufferedIOBase, budget: Budget, map_location: Any):
         self.file, self.budget, self.map_location = file, budget, map_location
         self.size = file.seek(0, io.SEEK_END)
         self.storages: dict[str, tuple[Storage, torch.UntypedStorage, int]] = {}
@@ -161,7 +163,7 @@ class _OldFile:
         return result
 
     def _pickle(self) -> Any:
-        return Machine(self.budget, self._storage).run(self.file)
+        return self.machine(self.budget, self._storage).run(self.file)
 
     def _storage(self, number: Any) -> Storage:
         dtype, key, location, size = _check_id(number, 6)

@@ -14,6 +14,7 @@ COMMANDS = {
     'test': 'evaluate a checkpoint',
     'predict': 'segment pictures, folders and videos',
     'demo-server': 'show networks on a page in the browser',
+    'pseudo-masks': 'make masks for training of activation maps and scores, or judge them',
     'export': 'write a network as ONNX, exported program or TorchScript, and prove it',
     'convert': 'convert a checkpoint of another codebase',
     'prepare': 'turn a downloaded dataset into the tree that the configs expect',

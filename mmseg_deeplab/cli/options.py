@@ -5,6 +5,7 @@ from typing import Any
 
 from ..crf.presets import load_preset
 from ..errors import UserError
+from ..inference.folder import Shard, shard_of_environment
 from ..preflight import parse_options
 
 
@@ -65,3 +66,22 @@ def crf_of(args: Namespace) -> dict[str, Any] | None:
         return None
     load_preset(args.crf)
     return dict(preset=args.crf, **options)
+
+
+def add_shard_argument(parser: ArgumentParser) -> None:
+    """Add the option that `shard_of` reads."""
+    parser.add_argument('--shard', metavar='I/N', help='take part I of N, from 0 on; default: the launcher')
+
+
+def shard_of(args: Namespace) -> Shard:
+    """The part of the files that the command line, or else the launcher, gives to this process.
+
+    Raises:
+        UserError: For what is no part.
+    """
+    if args.shard is None:
+        return shard_of_environment()
+    index, slash, count = args.shard.partition('/')
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise UserError(f'--shard {args.shard}: write I/N, such as 0/4 for the first of four parts')
+    return Shard(int(index), int(count))

@@ -12,13 +12,12 @@ import os
 
 import torch
 
-from ..errors import UserError
 from ..inference import init_model, predict_to_folder
-from ..inference.folder import SUFFIXES, Shard, shard_of_environment
+from ..inference.folder import SUFFIXES
 from ..preflight.places import check_folder
 from ..progress import progress
 from .configure import load_config, use_published
-from .options import CfgOptions, add_crf_arguments, crf_of
+from .options import CfgOptions, add_crf_arguments, add_shard_argument, crf_of, shard_of
 
 LOCAL_RANKS = ('LOCAL_RANK', 'SLURM_LOCALID', 'OMPI_COMM_WORLD_LOCAL_RANK')
 """Variables of torchrun, slurm and Open MPI that number the processes of a machine, and so its GPUs."""
@@ -53,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         help='what computes the network',
     )
     parser.add_argument('--overwrite', action='store_true', help='make anew what is there')
-    parser.add_argument('--shard', metavar='I/N', help='take part I of N, from 0 on; default: the launcher')
+    add_shard_argument(parser)
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help='as in tools/test.py')
     args = parser.parse_args(argv)
     device = args.device
@@ -61,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         local = next((os.environ[name] for name in LOCAL_RANKS if os.environ.get(name, '').isdecimal()), '0')
         device = f'cuda:{int(local) % torch.cuda.device_count()}'
     crf = crf_of(args)
-    shard = _shard(args.shard) if args.shard else shard_of_environment()
+    shard = shard_of(args)
     check_folder(args.out, 'out', '--out')
     use_published(args)
     with progress('loading the network'):
@@ -90,10 +89,3 @@ def main(argv: list[str] | None = None) -> None:
         )
     part = f', part {shard.index}/{shard.count}' if shard.count > 1 else ''
     print(f'{summary.written} written, {summary.skipped} were there already: {args.out}; areas: {summary.areas}{part}')
-
-
-def _shard(text: str) -> Shard:
-    index, slash, count = text.partition('/')
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise UserError(f'--shard {text}: write I/N, such as 0/4 for the first of four parts')
-    return Shard(int(index), int(count))

@@ -34,8 +34,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     'v2_r101_isht7': _set(4, 1, 5, 21, 3),
     # DeepLab v2 with VGG-16 (1606.00915): the authors' values as quoted by HAL-42/FMA-WSSS, configs/patterns/crf.
     'v2_vgg16': _set(2, 2, 4, 65, 3),
-    # The example in pydensecrf's README: tuned for no network in particular.
+    # The example in pydensecrf's README: tuned for no network in particular. On activation maps: jiwoon-ahn/psa and
+    # YudeWang/SEAM, tool/imutils.py, crf_inference.
     'pydensecrf': _set(3, 3, 10, 80, 13),
+    # On hard labels of certainty 0.7: jiwoon-ahn/irn, misc/imutils.py, crf_inference_label.
+    'irn': _set(3, 3, 10, 50, 5),
     # The values of v2_r101, without unlikely classes and certain pixels: docs/dense_crf.md says what that changes.
     'fast': dict(_set(3, 1, 4, 67, 3), mode='fast'),
 }

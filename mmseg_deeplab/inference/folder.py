@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -28,11 +28,24 @@ SUFFIXES = {'mask': '.png', 'overlay': '.png', 'probabilities': '.npz', 'confide
 """What can be written for a picture, each kind in a folder of its name."""
 
 
+Item = TypeVar('Item')
+
+
 class Shard(NamedTuple):
     """The part of the files that one of `count` processes takes: every `count`-th, from `index` on."""
 
     index: int
     count: int
+
+    def part(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items of this part.
+
+        Raises:
+            UserError: If there is no such part.
+        """
+        if not 0 <= self.index < self.count:
+            raise UserError(f'shard {self.index}/{self.count}: the first of n parts is 0/n, the last n-1/n')
+        return items[self.index :: self.count]
 
 
 @dataclass(frozen=True)
@@ -119,12 +132,10 @@ def predict_to_folder(
     for kind in kinds:
         if kind not in SUFFIXES:
             raise UserError(f'there is no output {kind!r}; choose of {", ".join(SUFFIXES)}')
-    if not 0 <= shard.index < shard.count:
-        raise UserError(f'shard {shard.index}/{shard.count}: the first of n parts is 0/n, the last n-1/n')
     out = Path(out)
     errors: list[tuple[str, Exception]] = []
-    places = _places(_input_files([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs, out, errors))
-    mine = list(places.items())[shard.index :: shard.count]
+    places = places_of(_input_files([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs, out, errors))
+    mine = shard.part(list(places.items()))
     tile = options.get('tile')
     outputs = {path: _outputs(out, path, place, kinds, tile is not None) for path, place in mine}
     todo = [path for path, files in outputs.items() if overwrite or not all(f.exists() for f in files.values())]
@@ -179,7 +190,7 @@ def _input_files(
     return list(found.values())
 
 
-def _places(paths: list[Path]) -> dict[Path, str]:
+def places_of(paths: list[Path]) -> dict[Path, str]:
     """Each file's path below the folder that all have in common, without its suffix unless two would be one."""
     whole = {path: Path(os.path.abspath(path)) for path in paths}
     root = Path(os.path.commonpath([path.parent for path in whole.values()]))

@@ -3,7 +3,7 @@
 import glob
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,17 +117,20 @@ def to_pixels(image: np.ndarray | Image.Image | torch.Tensor, name: str = 'image
     return np.ascontiguousarray(pixels)
 
 
-def files_of(source: str | os.PathLike) -> list[Path]:
-    """The picture and video files of a file, folder or pattern, sorted; errors as in `pictures_of`."""
+def files_of(source: str | os.PathLike, suffixes: Sequence[str] = PICTURES, kind: str = 'picture') -> list[Path]:
+    """The files of a file, folder or pattern, sorted; of a folder those of a `kind`, by its suffixes.
+
+    By default these are pictures, and a file may be a video. Errors as in `pictures_of`.
+    """
     path = Path(source).expanduser()
     if not str(source):
-        raise UserError("the path of a picture is empty; for the current folder give '.'")
+        raise UserError(f"the path of a {kind} is empty; for the current folder give '.'")
     if '://' in str(source):
-        raise UserError(f'{source}: pictures are not read from the net; download it and give the file')
+        raise UserError(f'{source}: {kind}s are not read from the net; download it and give the file')
     if path.is_dir():
-        found = sorted(each for each in path.rglob('*') if _is_picture(each))
+        found = sorted(each for each in path.rglob('*') if _is_one_of(each, suffixes))
         if not found:
-            raise UserError(f'there are no pictures ({", ".join(PICTURES)}) below the folder {path}')
+            raise UserError(f'there are no {kind}s ({", ".join(suffixes)}) below the folder {path}')
         return found
     if _is_pattern(path):
         found = [Path(each) for each in sorted(glob.glob(str(path), recursive=True)) if Path(each).is_file()]
@@ -135,7 +138,7 @@ def files_of(source: str | os.PathLike) -> list[Path]:
             raise UserError(f'no file fits the pattern {path}')
         return found
     if not path.is_file():
-        raise UserFileNotFoundError(f'picture {path} does not exist (from {Path.cwd()})')
+        raise UserFileNotFoundError(f'{kind} {path} does not exist (from {Path.cwd()})')
     return [path]
 
 
@@ -143,8 +146,8 @@ def _is_pattern(path: Path) -> bool:
     return not path.exists() and glob.has_magic(str(path))
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and not path.name.startswith('.') and path.is_file()
+def _is_one_of(path: Path, suffixes: Sequence[str]) -> bool:
+    return path.suffix.lower() in suffixes and not path.name.startswith('.') and path.is_file()
 
 
 def _frames_of(path: Path) -> Iterator[Picture]:

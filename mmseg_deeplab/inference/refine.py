@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..checkpoints.strict import unwrap
 from ..crf import DenseCRF
+from ..crf.dense_crf import Input
 from ..crf.presets import load_preset
 from ..datasets.images import read_image
 from ..errors import UserError
@@ -24,12 +25,13 @@ from ..models import DeepLab, DeepLabTTA
 from ..models.segmentor import keeping_logits
 
 
-def make_crf(preset: str | Path | None = None, **parameters: Any) -> DenseCRF:
+def make_crf(preset: str | Path | None = None, input: Input = 'logits', **parameters: Any) -> DenseCRF:
     """Build the CRF for a segmentor's logits: a preset, single parameters, or a preset with some of them changed.
 
     Args:
         preset: A name of `crf.presets.PRESETS` or a file, see `load_preset`.
-        parameters: Of `DenseCRF`, but for `input`.
+        input: As of `DenseCRF`.
+        parameters: Others of `DenseCRF`.
 
     Raises:
         UserError: For an unknown preset, and for a parameter that does not exist or has no such value.
@@ -39,7 +41,7 @@ def make_crf(preset: str | Path | None = None, **parameters: Any) -> DenseCRF:
     for name in values:
         if name not in known:
             raise UserError(f'the dense CRF takes no {name!r}; it takes: preset, {", ".join(known)}')
-    return DenseCRF(**values, input='logits')
+    return DenseCRF(**values, input=input)
 
 
 def refine(model: nn.Module, sample: SegDataSample, crf: DenseCRF, pixels: Tensor | None = None) -> None:

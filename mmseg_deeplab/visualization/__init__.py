@@ -2,7 +2,7 @@
 
 from .overlays import colorize, difference, overlay
 from .panels import draw_panels
-from .plots import class_iou_figure, confusion_figure, trimap_figure
+from .plots import class_iou_figure, confusion_figure, sweep_figure, trimap_figure
 
 __all__ = [
     'class_iou_figure',
@@ -11,5 +11,6 @@ __all__ = [
     'difference',
     'draw_panels',
     'overlay',
+    'sweep_figure',
     'trimap_figure',
 ]

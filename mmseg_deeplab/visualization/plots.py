@@ -4,7 +4,7 @@ Each returns a matplotlib Figure made without pyplot, so that drawing needs no d
 `figure.savefig(path)` writes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import PowerNorm
@@ -95,6 +95,27 @@ def trimap_figure(curve: TrimapCurve, before: TrimapCurve | None = None) -> Figu
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
     axes.legend(loc='lower right', frameon=False)
+    return figure
+
+
+def sweep_figure(title: str, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """Mean IoU of masks over what their background is made by, the best of each curve marked.
+
+    Args:
+        title: What is swept, such as 'threshold'.
+        curves: Name -> (values swept, mean IoU in percent).
+    """
+    figure = Figure((5.5, 3.8), layout='constrained')
+    axes = figure.add_subplot()
+    for (name, (values, mious)), color in zip(curves.items(), (PLAIN_COLOR, CRF_COLOR), strict=False):
+        best = max(range(len(mious)), key=mious.__getitem__)
+        label = f'{name}, best {mious[best]:.2f} at {values[best]:g}'
+        axes.plot(values, mious, color=color, marker='.', label=label)
+        axes.plot(values[best], mious[best], 'o', color=color, fillstyle='none')
+    axes.set(xlabel=title, ylabel='mean IoU (%)')
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(frameon=False)
     return figure
 
 

@@ -12,6 +12,7 @@ from mmseg_deeplab.visualization import (
     difference,
     draw_panels,
     overlay,
+    sweep_figure,
     trimap_figure,
 )
 from mmseg_deeplab.visualization.overlays import BROKEN, MENDED, WRONG
@@ -88,6 +89,11 @@ def test_figures_draw_the_given_numbers(tmp_path):
     assert [line.get_label() for line in miou.lines] == ['with CRF', 'without CRF']
     np.testing.assert_array_equal(miou.lines[0].get_xydata(), np.c_[1:6, 0:5])
     np.testing.assert_array_equal(accuracy.lines[0].get_ydata(), curve.pixel_acc)
+    axes = sweep_figure('threshold', {'without CRF': ([0.1, 0.2, 0.3], [50.0, 60.0, 55.0])}).axes[0]
+    line, best = axes.lines
+    assert line.get_label() == 'without CRF, best 60.00 at 0.2' and axes.get_xlabel() == 'threshold'
+    np.testing.assert_array_equal(line.get_xydata(), [[0.1, 50], [0.2, 60], [0.3, 55]])
+    np.testing.assert_array_equal(best.get_xydata(), [[0.2, 60]])
     figure.savefig(tmp_path / 'confusion.png')
     assert Image.open(tmp_path / 'confusion.png').width > 300
 
