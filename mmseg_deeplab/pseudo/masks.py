@@ -21,7 +21,8 @@ from ..inference.readers import files_of
 from .recipe import Recipe
 from .score_files import SUFFIXES, read_maps
 
-Item, Result = TypeVar('Item'), TypeVar('Result')
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
 @dataclass(frozen=True)
