@@ -1,5 +1,5 @@
 # v1, Tables 1 and 2: fc6 of 4x4 with rate 8 on VOC 2012 val, 63.41 mIoU, 67.14 after the CRF.
-# Starts from VGG-16: tools/convert_checkpoint.py VGG16 checkpoints/vgg16_4x4.pth --from vgg --variant 4x4
+# Starts from VGG-16: tools/convert_checkpoint.py VGG16 pretrained/vgg16_4x4.pth --from vgg --variant 4x4
 # python tools/train.py configs/deeplabv1_vgg16_4x4-rate8_voc.py
 # One device, batch 20, 6000 iterations; time and score are not measured here.
 _base_ = [
@@ -8,7 +8,7 @@ _base_ = [
     '_base_/schedules/step_6k.py',
     '_base_/default_runtime.py',
 ]
-start = 'checkpoints/vgg16_4x4.pth'
+start = 'pretrained/vgg16_4x4.pth'
 model = dict(
     num_classes=_base_.num_classes,
     crop_size=_base_.crop_size,

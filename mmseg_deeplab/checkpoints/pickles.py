@@ -6,7 +6,6 @@ memory and hands numpy's own constructors what the file says. Here a pickle's in
 arguments checked, and all that is made is counted against a budget.
 """
 
-import io
 import math
 import pickle
 import pickletools
@@ -305,7 +304,7 @@ class Machine:
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, file: IO[bytes] | io.BufferedIOBase) -> Any:
+    def run(self, file: IO[bytes]) -> Any:
         """Read a pickle, of any protocol, up to its end.
 
         Raises:

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -163,7 +163,7 @@ class OldFile:
         return result
 
     def _pickle(self) -> Any:
-        return self.machine(self.budget, self._storage).run(self.file)
+        return self.machine(self.budget, self._storage).run(cast(IO[bytes], self.file))
 
     def _storage(self, number: Any) -> Storage:
         dtype, key, location, size = _check_id(number, 6)

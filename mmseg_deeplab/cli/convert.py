@@ -4,7 +4,7 @@ Examples:
     python tools/convert_checkpoint.py deeplabv3_mnv2_voc.npz out.pth --from tensorflow \
         --config configs/deeplabv3_mobilenetv2_voc.py
     python tools/convert_checkpoint.py resnet101_v1c-e67eebb6.pth backbone.pth
-    python tools/convert_checkpoint.py vgg16.pth checkpoints/vgg16_4x4.pth --from vgg --variant 4x4
+    python tools/convert_checkpoint.py vgg16.pth pretrained/vgg16_4x4.pth --from vgg --variant 4x4
 """
 
 import argparse

@@ -91,7 +91,7 @@ class Pictures(CoarseNetwork):
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Labels and confidence, as those of a `Prediction`."""
         images = self._padded(inputs)
-        logits, size = self.model._forward(images), images.shape[2:]
+        logits, size = self.model(images), images.shape[2:]
         if self.cell is not None:  # the cells that the pictures reach are enough: corners stay on corners
             cells = [(side + self.cell - 2) // self.cell + 1 for side in inputs.shape[1:3]]
             logits, size = _crop(logits, cells), [(n - 1) * self.cell + 1 for n in cells]
