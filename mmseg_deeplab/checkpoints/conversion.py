@@ -10,6 +10,7 @@ from ..errors import UserError
 from .class_names import names_in, names_of
 from .comparison import compare, mismatch_error
 from .convert import convert_state
+from .convert.mmseg import settle
 from .convert.rules import Conversion
 from .options import build, option_lines, options_that_differ, unseen_options
 from .save import save_file
@@ -50,6 +51,8 @@ def convert_file(
     """
     state, checkpoint, notes = read_source(src, ema)
     conversion = convert_state(state, source_format, variant)
+    if conversion.source == 'mmseg':
+        settle(conversion, _config_in(checkpoint))
     conversion.notes += notes
     cfg = conversion.model if config is None else Config.fromfile(config).model
     differing = [] if config is None else options_that_differ(conversion.model, cfg, conversion.identity_norms)
@@ -57,24 +60,31 @@ def convert_file(
     fit_to_model(conversion, model, str(src), differing)
     if calibrate is not None:
         calibrate_norms(conversion, model, calibrate)
+    names = class_names(conversion, checkpoint)
     meta = dict(
         converted_from=Path(src).name,
         model=option_lines(conversion.model),
         data_preprocessor=conversion.model['data_preprocessor'],
-        **class_names(conversion, checkpoint),
+        **names,
     )
     written = _place_of_config(conversion, Path(dst), config, write_config)
     files: dict[Path, str] = {}
     if written is not None:
-        names = class_names(conversion, checkpoint)
         files = config_files(written, conversion.model, conversion.source, names.get('dataset_meta'), Path(dst))
-        for path, text in files.items():
-            check_place(path, text)
+        for path in files:
+            check_place(path)
         meta['cfg'] = _resolved(files[written])
     save_file(dict(state_dict=conversion.state_dict, meta=meta), dst)
     for path, text in files.items():
         atomic_text(path, text)
     return report(conversion, dst, config, differing, written)
+
+
+def _config_in(checkpoint: dict) -> str:
+    """The text of the config in a checkpoint of OpenMMLab, by its names of 1.x or of 0.x; '' for none."""
+    meta = checkpoint.get('meta')
+    found = [meta.get(key) for key in ('cfg', 'config')] if isinstance(meta, dict) else []
+    return next((text for text in found if isinstance(text, str)), '')
 
 
 def _place_of_config(

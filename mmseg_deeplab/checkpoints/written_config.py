@@ -19,6 +19,8 @@ DATASETS = {
     'PascalContextDataset59': 'pascal_context_59',
 }
 """Data set of the published files -> base config."""
+HEADER = '# Written by the conversion of'
+"""Begins what the next conversion may write over."""
 OLDER = {
     'DeepLabV1Head': ({'voc12_aug': 'voc12_aug_v1'}, 'step_6k'),
     'DeepLabV2Head': ({'voc12_aug': 'voc12_aug_v2', 'cityscapes': 'cityscapes_v2'}, 'poly_20k'),
@@ -51,11 +53,12 @@ def config_files(
     files = {}
     if not known:
         classes = path.with_suffix('.classes.txt')
-        files[classes] = _class_list(head['num_classes'], dataset_meta)
+        names = _class_list(head['num_classes'], dataset_meta)
+        files[classes] = f'{HEADER} {weights.name}: its classes, one a line.\n{names}'
         loader = f'dict(dataset=dict(classes_file={classes.resolve().as_posix()!r}))'
         text += ''.join(f'\n{split}_dataloader = {loader}' for split in ('train', 'val', 'test'))
     about = known[0] if known else 'set data_root to a folder of images and masks'
-    config = [f'# Fits {weights.name}, converted from {source}; {about}.', '_base_ = [', *lines, ']', text]
+    config = [f'{HEADER} {weights.name}, from {source}; {about}.', '_base_ = [', *lines, ']', text]
     files[path] = '\n'.join([*config, f'load_from = {weights.resolve().as_posix()!r}', ''])
     return files
 
@@ -68,13 +71,13 @@ def _class_list(count: int, dataset_meta: Mapping | None) -> str:
     return ''.join(f'{name.replace(",", " ")}, {", ".join(map(str, colour))}\n' for name, colour in rows)
 
 
-def check_place(path: Path, text: str) -> None:
-    """Refuse to write over another file.
+def check_place(path: Path) -> None:
+    """Refuse to write over a file that no conversion has written.
 
     Raises:
-        UserError: If there is one that holds something else.
+        UserError: If there is one.
     """
-    if path.exists() and (not path.is_file() or path.read_text(encoding='utf-8', errors='replace') != text):
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(HEADER.encode())):
         raise UserError(f'{path} exists and holds something else: remove it, or name one by --write-config FILE')
 
 

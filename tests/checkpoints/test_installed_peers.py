@@ -5,9 +5,10 @@ import pytest
 import source_networks as nets
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from plain_network import Net, assert_same, plan
 
-from mmseg_deeplab.checkpoints.conversion import fit_to_model
+from mmseg_deeplab.checkpoints.conversion import convert_file, fit_to_model
 from mmseg_deeplab.checkpoints.convert import convert_state, detect_format
 from mmseg_deeplab.checkpoints.options import build
 
@@ -167,6 +168,30 @@ class TestRatesThatNoFileTells:
         model = build(conversion.model).eval()
         fit_to_model(conversion, model, 'test', [])
         assert_same(model.decode_head(model.backbone(nets.IMAGE)), expected)
+
+    @pytest.mark.parametrize('key', ['cfg', 'config'])  # of MMSegmentation 1.x and 0.x
+    def test_mmsegmentation_brings_its_config_along(self, key, tmp_path):
+        """deeplabv3_r50-d16-mg124, as the file has it; a config that would do something is not looked at."""
+        text = """norm_cfg = dict(type='SyncBN', requires_grad=True)
+model = dict(
+    type='EncoderDecoder',
+    backbone=dict(
+        type='ResNetV1c', depth=50, num_stages=4, out_indices=(0, 1, 2, 3), dilations=(1, 1, 1, 2),
+        strides=(1, 2, 2, 1), norm_cfg=dict(type='SyncBN', requires_grad=True), multi_grid=(1, 2, 4)),
+    decode_head=dict(type='ASPPHead', dilations=(1, 6, 12, 18), align_corners=True))
+"""
+        net = Net()
+        with torch.no_grad():
+            nets.mmseg_v3(net, nets.IMAGE)
+        torch.save(dict(state_dict=net.state, meta={key: text}), tmp_path / 'source.pth')
+        said = convert_file(tmp_path / 'source.pth', tmp_path / 'new.pth')
+        assert 'those of the config that the file brings along' in said and 'named D8' not in said
+        model = Config.fromfile(tmp_path / 'new.py').model
+        assert model.output_stride == 16 and model.backbone.block4_rates == (1, 2, 4)
+        assert model.decode_head.dilations == (1, 6, 12, 18) and model.decode_head.align_corners
+        (tmp_path / 'new.py').unlink()
+        torch.save(dict(state_dict=net.state, meta={key: f'import os\n{text}'}), tmp_path / 'source.pth')
+        assert 'named D8' in convert_file(tmp_path / 'source.pth', tmp_path / 'new.pth')
 
     @torch.no_grad()
     def test_jfzhang95_xception_at_8(self):

@@ -141,7 +141,7 @@ def test_the_checkpoint_carries_model_classes_and_input(tmp_path, monkeypatch):
     written = Config.fromfile(tmp_path / 'new.py')
     assert cfg.model == written.model and cfg.val_dataloader.dataset.type == 'PascalVOCDataset'
     assert written.load_from == str(tmp_path / 'new.pth')
-    convert_file(tmp_path / 'source.pth', tmp_path / 'new.pth')  # the same again is no other config
+    convert_file(tmp_path / 'source.pth', tmp_path / 'new.pth')  # may be written again
     (tmp_path / 'new.py').write_text('# mine')
     with pytest.raises(ValueError, match=r'new\.py exists and holds something else: remove it, or name one'):
         convert_file(tmp_path / 'source.pth', tmp_path / 'new.pth')
@@ -168,7 +168,7 @@ def test_the_written_config_is_tested_and_trained_as_it_is(network, tmp_path, re
             path = tmp_path / 'data' / folder / f'{i}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, top, shape, dtype=np.uint8)).save(path)
-    assert (tmp_path / 'new.classes.txt').read_text().splitlines()[4] == 'class 4'
+    assert (tmp_path / 'new.classes.txt').read_text().splitlines()[5] == 'class 4'
 
     def tool(name, *args):
         command = [sys.executable, str(repo / f'tools/{name}.py'), str(tmp_path / 'new.py'), *map(str, args)]

@@ -3,12 +3,16 @@
 Its heads have a 3x3 projection of 512 channels behind ASPP; they are taken as they are, on this package's backbone.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import Config
 from torch import Tensor
 
+from ...errors import UserError
+from ..publish import plain_config
 from .rules import BACKBONE_ONLY, IMAGENET, Conversion, Rule, apply_rules, deeplab, mobilenet_width, resnet
 
 RULES = (
@@ -41,6 +45,37 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         backbone.update(row_rates=(1, 1, 1, 2, 2, 4, 4))
     model = deeplab(backbone, _head(state), 8, IMAGENET, test_padding='none')
     return Conversion(converted, model, dropped, notes=[RATES])
+
+
+def settle(conversion: Conversion, text: str) -> None:
+    """Take rates, strides and resizes from the config that MMSegmentation leaves in its files, if it can be read."""
+    model = _values(text).get('model')
+    if conversion.holds != ('',) or not isinstance(model, dict):
+        return
+    theirs, head = model.get('backbone') or {}, model.get('decode_head') or {}
+    ours = conversion.model['backbone']
+    strides, dilations = tuple(theirs.get('strides') or ()), tuple(theirs.get('dilations') or ())
+    if math.prod(strides) in (2, 4, 8) and len(dilations) == len(strides):
+        stem = 4 if ours['type'] == 'DeepLabResNet' else 2
+        conversion.model['output_stride'] = stem * math.prod(strides)
+        if stem == 2:
+            ours['row_rates'] = dilations
+        elif theirs.get('multi_grid'):
+            ours.pop('multi_grid')
+            ours['block4_rates'] = tuple(theirs['multi_grid'])
+    for key in ('dilations', 'align_corners'):
+        if key in head:
+            conversion.model['decode_head'][key] = head[key]
+    conversion.notes[:] = ['Strides, rates and resizes are those of the config that the file brings along']
+
+
+def _values(text: str) -> dict:
+    """The variables of a config that is nothing but values; {} for another."""
+    try:
+        plain_config(dict(meta=dict(cfg=text)), 'the file')
+    except UserError:
+        return {}
+    return Config.fromstring(text, '.py').to_dict()
 
 
 def _head(state: Mapping[str, Tensor]) -> dict:
