@@ -73,7 +73,7 @@ def convert_file(
         files = config_files(written, conversion.model, conversion.source, names.get('dataset_meta'), Path(dst))
         for path in files:
             check_place(path)
-        meta['cfg'] = _resolved(files[written])
+        meta['cfg'] = Config.fromstring(files[written], '.py').pretty_text  # with its bases in it
     save_file(dict(state_dict=conversion.state_dict, meta=meta), dst)
     for path, text in files.items():
         atomic_text(path, text)
@@ -98,11 +98,6 @@ def _place_of_config(
     if write_config is not None:
         return Path(write_config)
     return dst.with_suffix('.py') if config is None else None
-
-
-def _resolved(text: str) -> str:
-    """A config with its bases in one text of values, as a training leaves it in its checkpoints."""
-    return Config.fromstring(text, '.py').pretty_text
 
 
 def class_names(conversion: Conversion, checkpoint: dict) -> dict:
