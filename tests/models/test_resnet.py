@@ -154,7 +154,7 @@ def test_every_parameter_gets_a_gradient():
         (dict(output_stride=64), r'choose one of \(8, 16, 32\)'),
         (dict(output_stride=128, num_blocks=5), r'choose one of \(8, 16, 32, 64\)'),
         (dict(multi_grid=(1, 2)), 'one positive factor for each of the 3 units'),
-        (dict(block4_rates=(1, 2)), 'one positive rate for each of its 3 units'),
+        (dict(block4_rates=(1, 2)), 'one positive rate for each of the 3 units'),
         (dict(block4_rates=(1, 2, 0)), 'one positive rate'),
         (dict(block4_rates=(1, 2, 4), multi_grid=(1, 2, 4)), 'give DeepLabResNet one of them'),
         (dict(low_level='sum'), "choose one of .'output', 'branch'."),
