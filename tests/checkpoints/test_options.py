@@ -207,8 +207,9 @@ def test_backbones_of_classification_networks_have_no_rates(states, repo):
     backbone = {k.removeprefix('backbone.'): v for k, v in states('torchvision').items() if k.startswith('backbone.')}
     conversion = convert_state(backbone)
     assert 'decode_head' not in conversion.model
-    model = Config.fromfile(repo / 'configs/deeplabv3_r50_voc.py').model.to_dict()
-    sizes = {'model.backbone.base_channels'}
+    model = Config.fromfile(repo / 'configs/deeplabv3_r101_voc_torchvision.py').model.to_dict()
+    model['backbone']['multi_grid'] = (1, 2, 4)
+    sizes = {'model.backbone.base_channels', 'model.backbone.depth'}
     assert {line.split('=')[0] for line in options_that_differ(conversion.model, model)} == sizes
     model['backbone']['strided_conv'] = '1x1'
     model['norm_cfg']['eps'] = 1e-3
