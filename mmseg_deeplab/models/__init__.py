@@ -29,6 +29,7 @@ __all__ = [
     'DeepLabV2Head',
     'DeepLabV3CascadeHead',
     'DeepLabV3Head',
+    'SegDataPreProcessor',
     'DeepLabV3PlusHead',
     'DeepLabVGG',
     'SegCrossEntropy',
