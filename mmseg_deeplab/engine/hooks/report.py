@@ -131,7 +131,7 @@ class ReportHook(Hook):
         page = render(
             title=title,
             facts=facts,
-            metrics={name: value for name, value in metrics.items() if not name.startswith('trimap/')},
+            metrics={name: value for name, value in metrics.items() if _is_mean(name)},
             classes=classes,
             palette=metric.palette,
             scores=scores,
@@ -194,6 +194,11 @@ class ReportHook(Hook):
         pictures = {name: overlay(image, labels, palette, ignore_index=ignore_index) for name, labels in maps.items()}
         wrong = difference(image, sample.truth, sample.prediction, sample.prediction_before, ignore_index)
         return Card(sample.after, sample.before, {'image': image, **pictures, 'difference': wrong})
+
+
+def _is_mean(name: str) -> bool:
+    """Whether a score is of all classes; those of one have a table of their own, as trimaps have."""
+    return '/' not in name.removeprefix('before_crf/')
 
 
 def _png(figure: Figure) -> bytes:
