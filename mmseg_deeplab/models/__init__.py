@@ -29,7 +29,6 @@ __all__ = [
     'DeepLabV2Head',
     'DeepLabV3CascadeHead',
     'DeepLabV3Head',
-    'SegDataPreProcessor',
     'DeepLabV3PlusHead',
     'DeepLabVGG',
     'SegCrossEntropy',
