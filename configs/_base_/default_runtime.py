@@ -22,6 +22,7 @@ default_hooks = dict(
     batch_norm=dict(type='BatchNormHook'),
     batch_loss=dict(type='BatchLossHook'),
     finite=dict(type='FiniteHook'),
+    classes=dict(type='ClassesHook'),
     fast_inference=dict(type='FastInferenceHook'),
 )
 vis_backends = [dict(type='LocalVisBackend')]

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..progress import progress
 from ..visualization import colorize, overlay
 from ..visualization.panels import Legend, compose
+from .data_root import iter_datasets
 
 
 def browse(cfg: Config, out_dir: str | Path, split: str = 'train', count: int = 16, seed: int = 0) -> str:
@@ -35,6 +36,34 @@ def browse(cfg: Config, out_dir: str | Path, split: str = 'train', count: int = 
         return _draw(samples, dataset.metainfo, min(count, len(dataset)), Path(out_dir))
 
 
+def measure(cfg: Config, split: str = 'train') -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over all pixels of a split, as `data_preprocessor` wants them.
+
+    The pictures are as they are loaded, without augmentation; channels in the order that the network gets them.
+    """
+    model = cfg.get('model') or {}
+    settings = model.get('data_preprocessor') or cfg.get('data_preprocessor') or dict(bgr_to_rgb=True)
+    count, mean, square = 0, np.zeros(1), np.zeros(1)  # and the sum of squares about the mean
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        for part in iter_datasets(cfg.get(f'{split}_dataloader') or {}):
+            dataset = DATASETS.build({**part, 'pipeline': []})
+            load = TRANSFORMS.build(part['pipeline'][0])
+            with progress('measuring', len(dataset)) as advance:
+                for index in range(len(dataset)):
+                    image = load(dataset.get_data_info(index))['img']
+                    pixels = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1).astype(np.float64)
+                    new, own = count + len(pixels), pixels.mean(0)
+                    square = square + pixels.var(0) * len(pixels) + (own - mean) ** 2 * (count * len(pixels) / new)
+                    mean = mean + (own - mean) * (len(pixels) / new)
+                    count = new
+                    advance(1)
+    if not count:
+        raise UserError(f'the config has no pictures of {split}_dataloader: there is nothing to measure')
+    if len(mean) == 3 and (settings.get('bgr_to_rgb') or settings.get('rgb_to_bgr')):
+        mean, square = mean[::-1], square[::-1]
+    return mean.tolist(), np.sqrt(square / count).tolist()
+
+
 def _samples(
     cfg: Config, dataset, training: bool, count: int, seed: int
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -52,8 +81,11 @@ def _samples(
     for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int):
         sample = dataset[int(index)]
         batch = preprocessor({key: [value] for key, value in sample.items()}, training)
-        pixels = (batch['inputs'][0] * std + mean).round().clamp(0, 255).byte()
+        values = batch['inputs'][0] * std + mean
         data_sample = batch['data_samples'][0]
+        bands = data_sample.get('bands')
+        image = values.permute(1, 2, 0).numpy()
+        image = bands.picture(image) if bands else image.round().clip(0, 255).astype(np.uint8)
         stored = data_sample.gt_sem_seg.data[0].numpy()
         labels = stored.astype(np.uint8)
         if (labels != stored).any():
@@ -61,7 +93,7 @@ def _samples(
             raise UserError(f'{data_sample.seg_map_path}: label ids {odd} are no whole numbers 0..255')
         if not training:  # test labels keep the original's size
             labels = cv2.resize(labels, data_sample.img_shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        yield Path(data_sample.img_path).stem, pixels.permute(1, 2, 0).numpy(), labels
+        yield Path(data_sample.img_path).stem, image, labels
 
 
 def _draw(samples: Iterator, metainfo: dict, total: int, out_dir: Path) -> str:

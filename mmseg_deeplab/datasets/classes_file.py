@@ -1,5 +1,6 @@
 """The classes file of a user's own dataset, and masks whose colours stand for classes."""
 
+import codecs
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,16 @@ from ..errors import UserError, UserFileNotFoundError
 from .palette import voc_palette
 
 VOID_NAMES = ('void', 'ignore', 'unlabeled', 'unlabelled')
+
+
+# The longer mark first: the one of UTF-16 is the beginning of the one of UTF-32.
+_MARKS = {
+    codecs.BOM_UTF8: 'utf-8-sig',
+    codecs.BOM_UTF32_LE: 'utf-32',
+    codecs.BOM_UTF32_BE: 'utf-32',
+    codecs.BOM_UTF16_LE: 'utf-16',
+    codecs.BOM_UTF16_BE: 'utf-16',
+}
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,11 @@ def read_classes(path: str | Path) -> Classes:
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """A text file of the user's, in UTF-8; `what` it is, for the message of an error."""
+    """A text file of the user's, in UTF-8 or as its encoding mark says; `what` it is, for the message of an error."""
     try:
-        return Path(path).read_text(encoding='utf-8-sig')
+        content = Path(path).read_bytes()
+        encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), 'utf-8')
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(f'{what} {path} is no text in UTF-8 ({error}); save it in that encoding') from error
     except OSError as error:

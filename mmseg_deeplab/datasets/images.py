@@ -83,7 +83,8 @@ def check_colours(header: Header, path: str | Path) -> None:
         raise UserError(
             f'image {path} cannot be read: it has {kind}{header.bits} pixels, 8 bits are needed; '
             'convert it with the contrast stretch that suits it, '
-            "for example PIL.Image.fromarray(np.clip(image / image.max() * 255, 0, 255).astype('uint8'))"
+            "for example PIL.Image.fromarray(np.clip(image / image.max() * 255, 0, 255).astype('uint8')), "
+            'or read its numbers as they are: LoadImage(bands=(0,), value_range=(LOWEST, HIGHEST))'
         )
     if header.colours not in ('grey', 'inverted grey', 'palette', 'RGB'):
         raise UserError(
@@ -94,7 +95,8 @@ def check_colours(header: Header, path: str | Path) -> None:
     if header.bands != expected:
         raise UserError(
             f'image {path} has {header.bands} bands, of which only {expected} would be used; choose three and '
-            'save them as RGB (a fourth one that is transparency must be marked as alpha in the file)'
+            'save them as RGB (a fourth one that is transparency must be marked as alpha in the file), or have them '
+            f'read by LoadImage(bands={tuple(range(header.bands))})'
         )
 
 

@@ -16,6 +16,7 @@ from mmseg.datasets.transforms import PackSegInputs as StockPackSegInputs
 from mmseg.registry import TRANSFORMS
 
 from ..errors import UserError
+from .bands import Bands
 from .headers import read_bytes
 from .images import decode_turned
 from .masks import read_colour_mask, read_mask
@@ -25,17 +26,53 @@ from .masks import read_colour_mask, read_mask
 # if it holds a transform of exactly that name.
 @TRANSFORMS.register_module(name=['LoadImage', 'LoadImageFromFile'])
 class LoadImage(LoadImageFromFile):
-    """mmcv's LoadImageFromFile by `decode_image`: errors name the file, and nothing of it is dropped without a word."""
+    """mmcv's LoadImageFromFile by `decode_image`: errors name the file, and nothing of it is dropped without a word.
+
+    That takes 8-bit RGB and greys. With `bands`, PNG, TIFF and npy of any number of bands, of 8 and 16 bits, integers
+    and floats are read: 8 bits to uint8, all else to float32, the values as they are stored, (H, W, n). Three bands are
+    stored last first, as OpenCV stores colours, so that `bgr_to_rgb` of the data preprocessor hands them on as they are
+    named; any other number as they are named.
+
+    Args:
+        bands: numbers of the bands in the file, from 0, in the order that the network gets them.
+        value_range: the values that mean black and white, such as (0, 4095); needed but for 8 bits. Values outside are
+            an error.
+        show: three of `bands` for red, green and blue in pictures and for the dense CRF; the first three by default, or
+            the first one as grey.
+        kwargs: as in mmcv.transforms.LoadImageFromFile.
+    """
+
+    def __init__(
+        self,
+        *args,
+        bands: Sequence[int] | None = None,
+        value_range: Sequence[float] | None = None,
+        show: Sequence[int] | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if bands is None and (value_range, show) != (None, None):
+            raise UserError('LoadImage: value_range and show have no effect without bands; give these too')
+        self.bands = None if bands is None else Bands.of(bands, value_range, show)
+        if self.bands and (self.color_type != 'color' or self.imdecode_backend != 'cv2'):
+            raise UserError('LoadImage: color_type and imdecode_backend have no effect with bands; take them out')
 
     def transform(self, results: dict) -> dict | None:
         path = results['img_path']
         try:
             content = read_bytes(path, 'image', self.backend_args)
-            image, orientation = decode_turned(content, path, self.color_type, self.imdecode_backend)
+            if self.bands:
+                image, orientation = self.bands.decode(content, path)
+            else:
+                image, orientation = decode_turned(content, path, self.color_type, self.imdecode_backend)
         except (OSError, ValueError):
             if self.ignore_empty:
                 return None
             raise
+        if self.bands:
+            if image.shape[2] == 3:
+                image = np.ascontiguousarray(image[..., ::-1])
+            results.update(bands=self.bands, bands_dtype=image.dtype)
         if self.to_float32:
             image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], exif_orientation=orientation)
@@ -205,7 +242,25 @@ class PackSegInputs(StockPackSegInputs):
     def transform(self, results: dict) -> dict:
         if 'img' in results and min(results['img'].strides, default=0) < 0:
             results['img'] = results['img'].copy()
-        return super().transform(results)
+        bands = results.get('bands')
+        if bands and 'img' in results:
+            _check_bands(bands, results)
+        packed = super().transform(results)
+        if bands:
+            packed['data_samples'].set_metainfo(dict(bands=bands))
+        return packed
+
+
+def _check_bands(bands: Bands, results: dict) -> None:
+    """Refuse what a transform made 8 bits or other channels of."""
+    image, loaded = results['img'], results['bands_dtype']
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels != len(bands.indices) or (image.dtype == np.uint8 and loaded != np.uint8):
+        raise UserError(
+            f'image {results.get("img_path")}: a transform of the pipeline made {channels} channels of {image.dtype} '
+            f'of {len(bands.indices)} bands of {loaded}; those that change colours (PhotoMetricDistortion, CLAHE, '
+            'RGB2Gray ...) are for 8-bit RGB: leave them out'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -230,7 +285,8 @@ class RandomScale(BaseTransform):
         factor = self._draw()
         height, width = results['img'].shape[:2]
         size = max(1, int(width * factor)), max(1, int(height * factor))
-        results['img'] = cv2.resize(results['img'], size, interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(results['img'], size, interpolation=cv2.INTER_LINEAR)
+        results['img'] = resized.reshape(*resized.shape[:2], *results['img'].shape[2:])  # OpenCV drops a single band
         for key in results.get('seg_fields', []):
             results[key] = cv2.resize(results[key], size, interpolation=cv2.INTER_NEAREST_EXACT)
         results.update(

@@ -141,6 +141,12 @@ class ExactResumeHook(Hook):
                 'ResumableSampler has no end, so that no epoch of an EpochBasedTrainLoop has one: use '
                 "train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True), or train by iterations"
             )
+        if isinstance(loop, EpochBasedTrainLoop) and not len(loop.dataloader):
+            raise UserError(
+                f'an epoch has no batch: {len(loop.dataloader.dataset)} pictures do not fill one of '
+                f'{loop.dataloader.batch_size}, and train_dataloader.drop_last=True leaves out what is not full; set '
+                'batch_size to at most as many, or drop_last=False'
+            )
         batch = _batch_of(runner)
         if runner.iter > 0:
             check_schedule(runner)

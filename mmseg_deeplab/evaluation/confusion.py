@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import UserError
 
 SCORE_NAMES = ('aAcc', 'mIoU', 'mAcc', 'mDice', 'FWIoU')  # MMSegmentation's
+CLASS_SCORES = ('IoU', 'Acc', 'Dice', 'Precision')
 MAX_LABEL = 65535  # of a mask of 16 bits; larger ones are refused before they are counted
 
 
@@ -62,7 +63,8 @@ def check_prediction(prediction: np.ndarray, num_classes: int) -> None:
 class Scores:
     """Scores of one confusion matrix, as fractions 0..1; nan where a class has no pixel to judge by.
 
-    iou, acc, dice are (C,) arrays: intersection over union, recall, 2 * intersection / (prediction + truth).
+    iou, acc, dice, precision are (C,) arrays: intersection over union, recall, 2 * intersection / (prediction + truth),
+    the share of a class's predicted pixels that are right (nan where it is never predicted).
     A class that is neither in the truth nor predicted is nan and no part of the means, as in MMSegmentation.
     """
 
@@ -71,6 +73,7 @@ class Scores:
     dice: np.ndarray
     pixel_acc: float
     fw_iou: float
+    precision: np.ndarray
 
     @classmethod
     def of(cls, matrix: np.ndarray, among: np.ndarray | None = None) -> 'Scores':
@@ -88,13 +91,14 @@ class Scores:
         truth, predicted = matrix.sum(1), matrix.sum(0)
         with np.errstate(divide='ignore', invalid='ignore'):
             iou, acc, dice = hit / (truth + predicted - hit), hit / truth, 2 * hit / (truth + predicted)
+            precision = hit / predicted
             # Frequency weighted: classes weigh as many pixels as they have, so absent ones (nan) weigh nothing.
             fw_iou = np.nansum(truth * iou) / truth.sum()
             pixel_acc = hit.sum() / truth.sum()
         if among is not None:
             iou, dice = (np.where(among, np.nan_to_num(values), np.nan) for values in (iou, dice))
-            acc = np.where(among, acc, np.nan)
-        return cls(iou, acc, dice, float(pixel_acc), float(fw_iou))
+            acc, precision = np.where(among, acc, np.nan), np.where(among, precision, np.nan)
+        return cls(iou, acc, dice, float(pixel_acc), float(fw_iou), precision)
 
     @property
     def counted(self) -> np.ndarray:
@@ -105,6 +109,10 @@ class Scores:
     def miou(self) -> float:
         """The mean IoU, 0..1; nan if there is no pixel to judge by."""
         return nanmean(self.iou)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The scores by class, (C,) each, as tables head them."""
+        return dict(zip(CLASS_SCORES, (self.iou, self.acc, self.dice, self.precision), strict=True))
 
     def percent(self) -> dict[str, float]:
         """The means in percent, rounded to two digits, by `SCORE_NAMES`."""

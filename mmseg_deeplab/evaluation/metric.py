@@ -16,7 +16,7 @@ from prettytable import PrettyTable
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
-from .confusion import SCORE_NAMES, Scores, check_prediction, confusion_matrix, nanmean
+from .confusion import CLASS_SCORES, SCORE_NAMES, Scores, check_prediction, confusion_matrix, nanmean
 
 # Where DenseCRFHook leaves the map that it refined.
 BEFORE_CRF = 'pred_sem_seg_before_crf'
@@ -97,6 +97,8 @@ class SegmentationMetric(LabelMapMetric):
 
     Args:
         ignore_index: label of the pixels that do not count.
+        per_class: also returns `IoU/NAME`, `Acc/NAME`, `Dice/NAME` and `Precision/NAME` of each class, for save_best,
+            early stopping and plots; nan where a class has no pixel to judge by.
         class_subset: names or indices of classes; adds `mIoU_subset`, the mean IoU over just those.
         output_dir: folder for the predictions as palette PNGs, named as the images; None saves nothing.
         image_root: predictions of images below this folder keep their subfolder, so that images of the same name in
@@ -119,11 +121,13 @@ class SegmentationMetric(LabelMapMetric):
         prefix: str | None = None,
         collect_dir: str | None = None,
         image_root: str | None = None,
+        per_class: bool = False,
     ) -> None:
         super().__init__(ignore_index, collect_device, prefix, collect_dir)
         if format_only and not output_dir:
             raise UserError('format_only=True saves predictions and needs output_dir, the folder to save them to')
         self.class_subset = class_subset or ()
+        self.per_class = per_class
         self.subset_indices: list[int] = []
         self.output_dir = Path(output_dir) if output_dir else None
         self.image_root = Path(image_root) if image_root else None
@@ -142,7 +146,12 @@ class SegmentationMetric(LabelMapMetric):
     @property
     def score_names(self) -> list[str]:
         """What `compute_metrics` returns; each again as before_crf/NAME where DenseCRFHook refines."""
-        return [*SCORE_NAMES, *(['mIoU_subset'] if self.class_subset else [])]
+        columns = CLASS_SCORES if self.per_class else ()
+        return [
+            *SCORE_NAMES,
+            *(['mIoU_subset'] if self.class_subset else []),
+            *(f'{column}/{name}' for column in columns for name in self.classes),
+        ]
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the pixels of each sample; `results` gets one (ImageResult, ImageResult before CRF or None) each.
@@ -201,6 +210,10 @@ class SegmentationMetric(LabelMapMetric):
         metrics = scores.percent()
         if self.subset_indices:
             metrics['mIoU_subset'] = round(nanmean(scores.iou[self.subset_indices]) * 100, 2)
+        if self.per_class:
+            for column, values in scores.columns().items():
+                for name, value in zip(self.classes, values, strict=True):
+                    metrics[f'{column}/{name}'] = round(float(value) * 100, 2)
         return metrics
 
     def _results_of(self, sample: dict, prediction: np.ndarray) -> tuple[ImageResult, ImageResult | None]:
@@ -265,10 +278,10 @@ def label_map(sample: dict, key: str) -> np.ndarray:
 
 
 def class_table(classes: Sequence[str], scores: Scores, before: Scores | None = None) -> str:
-    """One line a class and one for the mean: IoU, Acc and Dice in percent, beside those before the CRF if given."""
-    columns = {'IoU': scores.iou, 'Acc': scores.acc, 'Dice': scores.dice}
+    """One line a class and one for the mean: `CLASS_SCORES` in percent, beside those before the CRF if given."""
+    columns = scores.columns()
     if before is not None:
-        columns |= {'IoU before CRF': before.iou, 'Acc before CRF': before.acc, 'Dice before CRF': before.dice}
+        columns |= {f'{name} before CRF': values for name, values in before.columns().items()}
     table = PrettyTable(['Class', *columns])
     table.align = 'r'
     table.align['Class'] = 'l'

@@ -6,6 +6,8 @@ from typing import Any
 from mmengine.evaluator import BaseMetric
 from mmseg.evaluation import IoUMetric
 
+from .confusion import CLASS_SCORES
+
 # What MMSegmentation's IoUMetric gives beside aAcc.
 SCORES = {
     'mIoU': ('mIoU', 'mAcc'),
@@ -36,6 +38,12 @@ def wrong_best(save_best: Iterable[str] | None, metrics: Sequence[BaseMetric], c
             for name in scores or ()
         ]
     for name in save_best or ():
+        if name.removeprefix('before_crf/').split('/')[0] in CLASS_SCORES and any(
+            hasattr(metric, 'per_class') and not (metric.per_class and metric.classes) for metric in metrics
+        ):
+            if all(getattr(metric, 'per_class', True) for metric in metrics):
+                continue  # the classes are known when the validation begins
+            return f'save_best={name!r} is the score of a class: set val_evaluator.per_class=True to get those'
         if name not in (*known, 'auto'):
             return (
                 f"save_best={name!r}: the validation gives no such score: choose one of {', '.join(known)}, 'auto' "

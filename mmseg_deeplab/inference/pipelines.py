@@ -27,5 +27,7 @@ def pipeline_without_truth(steps: list[dict], given: bool) -> Compose:
     steps = copy.deepcopy([step for step in steps if step['type'] not in ('LoadAnnotations', 'LoadLabels')])
     if given:
         steps[0]['type'] = 'LoadImageFromNDArray'
+        for name in ('bands', 'value_range', 'show'):  # of files
+            steps[0].pop(name, None)
     with DefaultScope.overwrite_default_scope('mmseg'):
         return Compose(steps)

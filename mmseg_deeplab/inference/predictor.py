@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..checkpoints.strict import unwrap
 from ..crf import CRFPool, DenseCRF
-from ..datasets.images import read_image
+from ..datasets.bands import Bands, read_shown
 from ..datasets.palette import voc_palette
 from ..errors import UserError
 from ..models.segmentor import CoarseLogits, is_upright, keeping_logits
@@ -159,6 +159,7 @@ class _Session:
             )
         self.network: Any = MODELS.build({**model.cfg.tta_model, 'module': model}) if tta else model
         steps = model.cfg.tta_pipeline if tta else test_pipeline(model.cfg)
+        self.bands = Bands.of_step(steps[0])
         self.pipelines = {given: pipeline_without_truth(steps, given) for given in (False, True)}
         self.dtype = getattr(model, 'inference_dtype', None)
         meta = getattr(model, 'dataset_meta', None) or {}
@@ -316,14 +317,19 @@ class _Session:
         if picture.error:
             raise picture.error
         pixels = picture.pixels
+        if pixels is not None and self.bands:
+            raise UserError(
+                f'{picture.name}: the model takes bands {self.bands.indices} of files, which pixels in memory do not '
+                'tell apart; save them with numpy.save and give the .npy file'
+            )
         if pixels is not None:
             source = dict(img=np.ascontiguousarray(pixels[..., ::-1]))  # BGR, as the stack's loader gives it
         else:
             source = dict(img_path=str(picture.path))
         data: Any = self.pipelines[pixels is not None](source)
         if pixels is None and self.crf is None:
-            return _Loaded(picture, data, lambda: read_image(str(picture.path)))
-        pixels = read_image(str(picture.path)) if pixels is None else pixels
+            return _Loaded(picture, data, lambda: read_shown(str(picture.path), self.bands))
+        pixels = read_shown(str(picture.path), self.bands) if pixels is None else pixels
         return _Loaded(picture, data, lambda: pixels)
 
     def _batches(self, loaded: Iterator[_Loaded]) -> Iterator[list[_Loaded]]:

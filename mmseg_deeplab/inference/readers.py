@@ -130,7 +130,10 @@ def files_of(source: str | os.PathLike, suffixes: Sequence[str] = PICTURES, kind
     if path.is_dir():
         found = sorted(each for each in path.rglob('*') if _is_one_of(each, suffixes))
         if not found:
-            raise UserError(f'there are no {kind}s ({", ".join(suffixes)}) below the folder {path}')
+            raise UserError(
+                f'there are no {kind}s ({", ".join(suffixes)}) below the folder {path}; others are named by a pattern, '
+                "such as 'FOLDER/*.npy'"
+            )
         return found
     if _is_pattern(path):
         found = [Path(each) for each in sorted(glob.glob(str(path), recursive=True)) if Path(each).is_file()]

@@ -18,7 +18,7 @@ from ..checkpoints.strict import unwrap
 from ..crf import DenseCRF
 from ..crf.dense_crf import Input
 from ..crf.presets import load_preset
-from ..datasets.images import read_image
+from ..datasets.bands import read_shown
 from ..errors import UserError
 from ..evaluation.metric import BEFORE_CRF
 from ..models import DeepLab, DeepLabTTA
@@ -120,7 +120,7 @@ def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = N
     logits = take_logits(model, sample)
     path = sample.get('img_path')
     if path is not None:
-        return read_image(path), logits
+        return read_shown(path, sample.get('bands')), logits
     if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
         raise UserError('the dense CRF needs the original image: a sample without img_path came without 8-bit pixels')
     image = pixels.flip(0).permute(1, 2, 0).cpu().numpy()

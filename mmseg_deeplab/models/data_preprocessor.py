@@ -1,10 +1,13 @@
-"""Training crops whose padding is flipped with them."""
+"""Normalisation of any number of channels, and training crops whose padding is flipped with them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmseg.models import SegDataPreProcessor as StockSegDataPreProcessor
 from mmseg.registry import MODELS
+
+from ..errors import UserError
 
 
 # In the place of MMSegmentation's, whichever config names it.
@@ -15,10 +18,40 @@ class SegDataPreProcessor(StockSegDataPreProcessor):
     Those pad an image that is smaller than the crop right and below, crop, then flip: padding of a flipped crop is on
     its left. MMSegmentation pads last, always right and below. Test images are padded as before; so are training
     images where `batch_augments` are given, which may mix the images of a batch.
+
+    Where MMSegmentation's takes 1 or 3 means, this takes one for each channel.
+
+    Args:
+        mean, std: As many as the picture has channels, or one for all; in the order in which the network gets them.
+        kwargs: As in mmseg.models.SegDataPreProcessor.
     """
 
+    def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, **kwargs) -> None:
+        if (mean is None) != (std is None) or len(mean or ()) != len(std or ()):
+            raise UserError(f'data_preprocessor: mean={mean} and std={std} must be given together, one each a channel')
+        if mean is not None and not len(mean):
+            raise UserError('data_preprocessor: mean and std are empty; give one each a channel')
+        if std is not None and min(std) <= 0:
+            raise UserError(f'data_preprocessor: std={std}: a channel is divided by it, so it must be positive')
+        super().__init__(**kwargs)
+        if mean is not None and std is not None:
+            self._enable_normalize = True
+            self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), False)
+            self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), False)
+
     def forward(self, data: dict, training: bool = False) -> dict[str, Any]:
-        """Normalise and pad a batch; for training each mask with its image."""
+        """Normalise and pad a batch; for training each mask with its image.
+
+        Raises:
+            UserError: A picture has other channels than there are means, which would be repeated.
+        """
+        for image in data['inputs'] if self._enable_normalize else ():
+            if len(self.mean) not in (1, len(image)):
+                raise UserError(
+                    f'a picture has {len(image)} channels, but data_preprocessor has {len(self.mean)} means: give mean '
+                    'and std of each channel, which tools/browse_dataset.py --statistics measures, or choose the '
+                    'channels by LoadImage(bands=...)'
+                )
         data = super().forward(data, training)
         if training and self.batch_augments is None:
             for image, sample in zip(data['inputs'], data['data_samples'], strict=True):

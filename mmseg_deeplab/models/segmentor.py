@@ -17,7 +17,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import add_prefix
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError
@@ -167,6 +167,11 @@ class DeepLab(EncoderDecoder):
             the backbone's; the second phase of v3 both (v3, section 4).
         frozen_bn_affine: Whether scale and shift of those are frozen too, as v2 and the text of v3 have it; the
             TensorFlow release trains them (`fine_tune_batch_norm=False`).
+        frozen: Parts that keep all they have, parameters, statistics of batch norm and no dropout, of 'backbone' and
+            'decode_head'. The optimizer constructor of this package leaves frozen parameters out.
+        frozen_stages: The same for the backbone's first layers: 0 for its stem, k for the stem and stages 1 to k; -1
+            for none. Stages are block1, block2 ... of a ResNet, the seven rows of MobileNetV2, conv1 to conv5 of VGG-16
+            (which has no stem), entry, middle and exit flow of Xception.
         multi_scale_inputs: Scales of the input, 1.0 first; (1.0, 0.75, 0.5) in v2 on ResNet. The logits of all are
             brought to the size of the first and their maximum is taken (v2, section 4.1.2).
         test_padding: What makes up for sizes that are no multiple of the output stride. 'corners' is the rule above.
@@ -201,6 +206,8 @@ class DeepLab(EncoderDecoder):
         scaled_size: str = 'corners',
         keep_seg_logits: bool = False,
         crf: dict | None = None,
+        frozen: Sequence[str] = (),
+        frozen_stages: int = -1,
         **kwargs,
     ):
         self.output_stride = output_stride
@@ -251,6 +258,25 @@ class DeepLab(EncoderDecoder):
             if frozen_bn_affine:
                 for layer in self._batch_norms(part):
                     layer.requires_grad_(False)
+        self._frozen = self._frozen_parts(frozen, frozen_stages)
+        for module in self._frozen:
+            module.requires_grad_(False)
+
+    def _frozen_parts(self, frozen: Sequence[str], stages: int) -> list[nn.Module]:
+        if isinstance(frozen, str) or not {*frozen} <= {'backbone', 'decode_head'}:
+            raise UserError(f"frozen={frozen!r}: give a list of 'backbone' and 'decode_head'")
+        parts = [getattr(self, name) for name in frozen]
+        if stages == -1:
+            return parts
+        if 'backbone' in frozen:
+            raise UserError(f'frozen_stages={stages} has no effect with frozen={tuple(frozen)}, the whole backbone')
+        layers = self.backbone.parts_by_stage()
+        if isinstance(stages, bool) or not isinstance(stages, int) or not 0 <= stages < len(layers):
+            raise UserError(
+                f'frozen_stages={stages!r}: {type(self.backbone).__name__} has {len(layers) - 1} stages; give 0 for '
+                f'its stem, 1 to {len(layers) - 1} for as many stages as well, -1 for none'
+            )
+        return [*parts, *(module for stage in layers[: stages + 1] for module in stage)]
 
     def _fill(self, cfg: dict, **values) -> dict:
         """Add to a part's config what it does not state."""
@@ -310,8 +336,10 @@ class DeepLab(EncoderDecoder):
         """Leave out the base class's two or three log lines for each parameter."""
 
     def train(self, mode: bool = True) -> 'DeepLab':
-        """Set training mode; frozen batch norm stays in evaluation mode."""
+        """Set training mode; what is frozen, and frozen batch norm, stays in evaluation mode."""
         super().train(mode)
+        for module in self._frozen if mode else ():
+            module.eval()
         for part in self.frozen_bn if mode else ():
             for layer in self._batch_norms(part):
                 layer.eval()

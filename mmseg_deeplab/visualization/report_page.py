@@ -92,7 +92,7 @@ def _class_rows(
     classes: Sequence[str], palette: Sequence[Sequence[int]], scores: Scores, before: Scores | None
 ) -> list[dict]:
     """One row a class and one, without a colour, for the mean; fractions."""
-    columns = {'iou': scores.iou, 'acc': scores.acc, 'dice': scores.dice}
+    columns = {name.lower(): values for name, values in scores.columns().items()}
     if before is not None:
         columns['iou_before'] = before.iou
     rows = [

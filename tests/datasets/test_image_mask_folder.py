@@ -174,7 +174,10 @@ def test_a_comment_may_be_indented(tmp_path):
     assert read_classes(tmp_path / 'classes.txt').names == ('sky', 'field')
 
 
-@pytest.mark.parametrize(('content', 'words'), [(b'\xff\xfes\0k\0y\0', 'no text in UTF-8'), (None, 'cannot be read')])
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [(b'\xff\xfes\0k\0y', 'no text in UTF-8'), (b'sk\xffy', 'no text in UTF-8'), (None, 'cannot be read')],
+)
 def test_a_classes_file_or_list_that_can_not_be_read(tmp_path, content, words):
     for name, options in (('classes.txt', {}), ('list.txt', dict(ann_file='list.txt'))):
         (tmp_path / 'classes.txt').write_text('sky\nroad\n')

@@ -148,6 +148,15 @@ def test_a_loop_of_epochs_is_resumed_and_judged_too(tmp_path):
         tiny_runner(tmp_path, train_cfg=loop, load_from=str(tmp_path / 'epoch_2.pth'), resume=True, **common).train()
 
 
+def test_an_epoch_without_a_batch_is_refused(tmp_path):
+    """10 points, of which a batch of 16 that is not full is left out; MMEngine's loop would count to the end."""
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
+    runner = tiny_runner(tmp_path, train_cfg=loop, batch_size=16, sampler='DefaultSampler')
+    runner._train_dataloader['drop_last'] = True
+    with pytest.raises(UserError, match='10 pictures do not fill one of 16'):
+        runner.train()
+
+
 class Rates(Hook):
     """The learning rate of each iteration."""
 

@@ -106,10 +106,25 @@ def test_before_crf_in_the_same_table(meta, make_sample, evaluate):
     table = class_table(
         meta['classes'], Scores.of(metric.confusion), Scores.of(metric.confusion_before_crf)
     ).splitlines()
-    assert table[1].replace(' ', '') == '|Class|IoU|Acc|Dice|IoUbeforeCRF|AccbeforeCRF|DicebeforeCRF|'
-    assert table[4].replace(' ', '') == '|road|100.00|100.00|100.00|66.67|100.00|80.00|'
-    assert table[5].replace(' ', '') == '|car|-|-|-|-|-|-|'
-    assert table[-2].replace(' ', '') == '|mean|100.00|100.00|100.00|58.33|75.00|73.33|'
+    assert table[1].replace(' ', '') == (
+        '|Class|IoU|Acc|Dice|Precision|IoUbeforeCRF|AccbeforeCRF|DicebeforeCRF|PrecisionbeforeCRF|'
+    )
+    assert table[4].replace(' ', '') == '|road|100.00|100.00|100.00|100.00|66.67|100.00|80.00|66.67|'
+    assert table[5].replace(' ', '') == '|car|-|-|-|-|-|-|-|-|'
+    assert table[-2].replace(' ', '') == '|mean|100.00|100.00|100.00|100.00|58.33|75.00|73.33|83.33|'
+
+
+def test_scores_of_each_class_as_scalars(meta, make_sample, evaluate):
+    """By definition: of 64 pixels 32 are road, 48 are predicted so, 32 of these are right."""
+    truth, prediction = np.zeros((8, 8), int), np.zeros((8, 8), int)
+    truth[:, 4:] = 1
+    prediction[:, 2:] = 1
+    metric = SegmentationMetric(per_class=True)
+    result = evaluate(metric, [make_sample(truth, prediction, before=truth)])
+    assert [result[f'{name}/road'] for name in ('IoU', 'Acc', 'Dice', 'Precision')] == [66.67, 100, 80, 66.67]
+    assert result[f'IoU/{meta["classes"][0]}'] == 50 and result['before_crf/Precision/road'] == 100
+    assert np.isnan(result['Precision/car'])
+    assert list(result) == [f'{before}{name}' for before in ('', 'before_crf/') for name in metric.score_names]
 
 
 def test_class_subset_by_name_and_index(make_sample, evaluate):

@@ -11,7 +11,6 @@ dataset = dict(
     type=dataset_type,
     data_root=data_root,
     data_prefix=dict(img_path='images', seg_map_path='masks'),
-    val_ratio=0.2,
     masks='indices',  # or 'colours'
     reduce_zero_label=False,  # True: 0 is void and classes count from 1
 )

@@ -3,6 +3,7 @@
 from .batch_loss import BatchLossHook
 from .batch_norm import BatchNormHook
 from .checkpoint import CrashSafeCheckpointHook
+from .classes import ClassesHook
 from .dense_crf import DenseCRFHook
 from .fast_inference import FastInferenceHook
 from .finite import FiniteHook
@@ -14,6 +15,7 @@ from .strict_load import StrictLoadHook
 __all__ = [
     'BatchLossHook',
     'BatchNormHook',
+    'ClassesHook',
     'CrashSafeCheckpointHook',
     'DenseCRFHook',
     'FastInferenceHook',

@@ -75,7 +75,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
     """
 
     def __init__(self, interval: int | None = None, by_epoch: bool = False, **kwargs):
-        kwargs.setdefault('greater_keys', [*default_greater_keys(), 'IoU'])  # FWIoU
+        kwargs.setdefault('greater_keys', [*default_greater_keys(), 'IoU', 'Dice'])  # FWIoU, IoU/cat
         unset: Any = interval  # until before_train knows the loop
         try:
             super().__init__(interval=unset, by_epoch=by_epoch, backend_args=dict(backend='atomic_local'), **kwargs)

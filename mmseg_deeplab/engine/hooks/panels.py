@@ -81,8 +81,9 @@ class PanelHook(Hook):
 
     def _draw(self, sample: dict, path: Path, meta: dict) -> None:
         truth, before = (label_map(sample, key) if key in sample else None for key in ('gt_sem_seg', BEFORE_CRF))
+        file, bands = sample['img_path'], sample.get('bands')
         picture = draw_panels(
-            read_image(sample['img_path']),
+            bands.read_picture(file) if bands else read_image(file),
             label_map(sample, 'pred_sem_seg'),
             meta['classes'],
             meta['palette'],

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ...checkpoints.save import atomic_write
-from ...datasets.images import read_image
+from ...datasets.bands import Bands, read_shown
 from ...errors import UserError
 from ...evaluation import SegmentationMetric, TrimapCurve, TrimapMetric
 from ...evaluation.metric import BEFORE_CRF, ImageResult, label_map
@@ -36,6 +36,7 @@ class Sample:
     truth: np.ndarray
     prediction: np.ndarray
     prediction_before: np.ndarray | None
+    bands: Bands | None
 
 
 @HOOKS.register_module()
@@ -93,6 +94,7 @@ class ReportHook(Hook):
                     label_map(sample, 'gt_sem_seg').astype(np.int16),
                     label_map(sample, 'pred_sem_seg').astype(np.int16),
                     label_map(sample, BEFORE_CRF).astype(np.int16) if before else None,
+                    sample.get('bands'),
                 )
             )
         self._keep_extremes()
@@ -129,7 +131,7 @@ class ReportHook(Hook):
         page = render(
             title=title,
             facts=facts,
-            metrics={name: value for name, value in metrics.items() if not name.startswith('trimap/')},
+            metrics={name: value for name, value in metrics.items() if _is_mean(name)},
             classes=classes,
             palette=metric.palette,
             scores=scores,
@@ -183,7 +185,7 @@ class ReportHook(Hook):
         return {'images.csv': _csv(['image', *header], rows), 'trimap.csv': _csv(['width', *header], widths)}
 
     def _card(self, sample: Sample) -> Card:
-        image = read_image(sample.after.img_path)
+        image = read_shown(sample.after.img_path, sample.bands)
         ignore_index, palette = self.metric.ignore_index, self.metric.palette
         maps = {'truth': sample.truth}
         if sample.prediction_before is not None:
@@ -192,6 +194,11 @@ class ReportHook(Hook):
         pictures = {name: overlay(image, labels, palette, ignore_index=ignore_index) for name, labels in maps.items()}
         wrong = difference(image, sample.truth, sample.prediction, sample.prediction_before, ignore_index)
         return Card(sample.after, sample.before, {'image': image, **pictures, 'difference': wrong})
+
+
+def _is_mean(name: str) -> bool:
+    """Whether a score is of all classes; those of one have a table of their own, as trimaps have."""
+    return '/' not in name.removeprefix('before_crf/')
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,9 +1,11 @@
 """What every DeepLab backbone has in common."""
 
+import re
 from typing import TypeGuard
 
 from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmseg.registry import WEIGHT_INITIALIZERS
+from torch import nn
 
 FROM_SCRATCH = [
     dict(type='Kaiming', layer='Conv2d'),
@@ -36,6 +38,11 @@ class DeepLabBackbone(BaseModule):
 
     def __init__(self, init_cfg: dict | list[dict] | None = None):
         super().__init__(FROM_SCRATCH if init_cfg is None else init_cfg)
+
+    def parts_by_stage(self) -> list[list[nn.Module]]:
+        """Its layers from the image on: the stem and each stage, as `frozen_stages` of the segmentor counts them."""
+        stages = [module for name, module in self.named_children() if re.fullmatch(r'layer\d+', name)]
+        return [[module for module in self.children() if module not in stages], *([stage] for stage in stages)]
 
     def init_weights(self) -> None:
         """Initialise, from a pretrained file if `init_cfg` is `dict(type='Pretrained', checkpoint=...)`.

@@ -69,6 +69,11 @@ class DeepLabVGG(DeepLabBackbone):
         """Set training mode, unless frozen: the statistics of batch norm would go on moving."""
         return super().train(mode and not self.frozen)
 
+    def parts_by_stage(self) -> list[list[nn.Module]]:
+        """No stem; conv1 to conv5, each with its pooling."""
+        layers, starts = list(self.features), (0, *(pool + 1 for pool in self.pools))
+        return [[], *(layers[start:stop] for start, stop in zip(starts, starts[1:], strict=False))]
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to the features described above."""
         features = [x]

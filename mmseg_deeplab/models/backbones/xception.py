@@ -153,6 +153,12 @@ class AlignedXception(DeepLabBackbone):
         tapped = rows[self.low_level_block][0][1] if variant == 'release' else rows[0][0][-1]
         self.feature_channels = (tapped, *(rows[end][0][-1] for end in self.flow_ends))
 
+    def parts_by_stage(self) -> list[list[nn.Module]]:
+        """The stem, then entry, middle and exit flow."""
+        blocks, starts = list(self.blocks), (0, *(end + 1 for end in self.flow_ends))
+        flows = [blocks[start:stop] for start, stop in zip(starts, starts[1:], strict=False)]
+        return [[self.stem], *flows]
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to the features described above."""
         x = self.stem(x)

@@ -1,0 +1,247 @@
+"""Every kind of file of the table in docs/inputs.md: what is taken, exactly, and what is refused, with its words."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+from mmseg.registry import TRANSFORMS
+from PIL import Image
+
+from mmseg_deeplab.errors import UserError
+
+GREY8 = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+RGB8 = np.arange(36, dtype=np.uint8).reshape(3, 4, 3) * 7
+RGBA8 = np.arange(48, dtype=np.uint8).reshape(3, 4, 4) * 5
+GREY16 = GREY8.astype(np.uint16) * 17
+RGB16 = RGB8.astype(np.uint16) * 17
+RGBA16 = RGBA8.astype(np.uint16) * 17
+CUBE = np.arange(3 * 4 * 13).reshape(3, 4, 13)
+LABELS = (np.arange(12).reshape(3, 4) % 3).astype(np.uint8)
+R = dict(value_range=(0, 4400))
+
+
+def png(array):
+    """By OpenCV, which writes 16 bits; channels as RGB(A)."""
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(array.shape[2] if array.ndim == 3 else 1)
+    return lambda path: cv2.imwrite(str(path), array[..., order] if order else array)
+
+
+def pil(image, **options):
+    return lambda path: image.save(path, **options)
+
+
+def npy(array):
+    return lambda path: np.save(path, array)
+
+
+def tiff(array, **options):
+    def write(path):
+        tifffile = pytest.importorskip('tifffile', reason='tifffile (extra [large]) is not installed')
+        tifffile.imwrite(path, array, **options)
+
+    return write
+
+
+def exif(orientation):
+    found = Image.Exif()
+    found[274] = orientation
+    return found
+
+
+def palette():
+    image = Image.fromarray(LABELS)
+    image.putpalette([9, 8, 7, 60, 50, 40, 200, 100, 0] + [0] * 759)
+    return image
+
+
+PALETTE = np.array([[9, 8, 7], [60, 50, 40], [200, 100, 0]], np.uint8)[LABELS]
+GREY3 = np.stack([GREY8] * 3, -1)
+PLAIN, MINISBLACK = {}, dict(photometric='minisblack')
+
+# what it is, name, how it is written, arguments of LoadImage, pixels in the order of the network (RGB), or a message
+IMAGES = [
+    ('8-bit RGB, PNG', 'a.png', png(RGB8), PLAIN, RGB8),
+    ('8-bit RGB, BMP', 'a.bmp', pil(Image.fromarray(RGB8)), PLAIN, RGB8),
+    ('8-bit RGB, TIFF', 'a.tif', pil(Image.fromarray(RGB8)), PLAIN, RGB8),
+    ('8-bit RGB, lossless WebP', 'a.webp', pil(Image.fromarray(RGB8), lossless=True), PLAIN, RGB8),
+    ('8-bit RGB with alpha, PNG', 'a.png', png(RGBA8), PLAIN, RGBA8[..., :3]),
+    ('8-bit grey, PNG', 'a.png', png(GREY8), PLAIN, GREY3),
+    ('8-bit grey, TIFF', 'a.tif', pil(Image.fromarray(GREY8)), PLAIN, GREY3),
+    ('palette, PNG', 'a.png', lambda path: palette().save(path), PLAIN, PALETTE),
+    (
+        '8-bit RGB with EXIF orientation 3, PNG',
+        'a.png',
+        pil(Image.fromarray(RGB8), exif=exif(3)),
+        PLAIN,
+        RGB8[::-1, ::-1],
+    ),
+    ('16-bit grey, PNG', 'a.png', png(GREY16), PLAIN, 'it has uint16 pixels, 8 bits are needed'),
+    ('16-bit RGB, PNG', 'a.png', png(RGB16), PLAIN, 'it has uint16 pixels, 8 bits are needed'),
+    ('float grey, TIFF', 'a.tif', pil(Image.fromarray(GREY8.astype(np.float32))), PLAIN, 'it has float32 pixels'),
+    ('CMYK, JPEG', 'a.jpg', pil(Image.new('CMYK', (4, 3))), PLAIN, 'has CMYK pixels; convert it to RGB'),
+    (
+        'two pages, TIFF',
+        'a.tif',
+        pil(Image.fromarray(RGB8), save_all=True, append_images=[Image.fromarray(RGB8)]),
+        PLAIN,
+        'has 2 pages',
+    ),
+    ('an array, npy', 'a.npy', npy(RGB8), PLAIN, 'damaged or not an image'),
+    ('an empty file', 'a.png', lambda path: path.write_bytes(b''), PLAIN, 'the file is empty'),
+    ('text that is called PNG', 'a.png', lambda path: path.write_text('no picture'), PLAIN, 'not an image'),
+    ('8-bit grey, PNG, band 0', 'a.png', png(GREY8), dict(bands=(0,)), GREY8[..., None]),
+    ('16-bit grey, PNG, band 0', 'a.png', png(GREY16), dict(bands=(0,), **R), GREY16[..., None]),
+    ('16-bit grey, PNG, band 0 without a range', 'a.png', png(GREY16), dict(bands=(0,)), 'state what is black'),
+    ('16-bit RGB, PNG, bands 0 1 2', 'a.png', png(RGB16), dict(bands=(0, 1, 2), **R), RGB16),
+    ('16-bit RGB, PNG, bands 2 0', 'a.png', png(RGB16), dict(bands=(2, 0), **R), RGB16[..., [2, 0]]),
+    (
+        '8-bit RGB with alpha, PNG, bands 3 0 1 2',
+        'a.png',
+        png(RGBA8),
+        dict(bands=(3, 0, 1, 2)),
+        RGBA8[..., [3, 0, 1, 2]],
+    ),
+    ('16-bit RGB with alpha, PNG, 4 bands', 'a.png', png(RGBA16), dict(bands=(0, 1, 2, 3), **R), RGBA16),
+    ('8-bit RGB, PNG, band 3', 'a.png', png(RGB8), dict(bands=(0, 1, 3)), 'has 3 bands, 0 to 2'),
+    ('palette, PNG, bands 0 1 2', 'a.png', lambda path: palette().save(path), dict(bands=(0, 1, 2)), PALETTE),
+    (
+        'black and white of 1 bit, PNG, band 0',
+        'a.png',
+        pil(Image.fromarray(LABELS > 0)),
+        dict(bands=(0,)),
+        'has 1-bit greys',
+    ),
+    ('uint8, npy (H, W)', 'a.npy', npy(GREY8), dict(bands=(0,)), GREY8[..., None]),
+    (
+        'uint16, npy (H, W, 13), 4 bands',
+        'a.npy',
+        npy(CUBE.astype(np.uint16)),
+        dict(bands=(7, 3, 2, 1), **R),
+        CUBE[..., [7, 3, 2, 1]],
+    ),
+    (
+        'int16, npy, 13 bands',
+        'a.npy',
+        npy(CUBE.astype(np.int16) - 50),
+        dict(bands=tuple(range(13)), value_range=(-50, 200)),
+        CUBE - 50,
+    ),
+    (
+        'float32, npy, 2 bands',
+        'a.npy',
+        npy(CUBE[..., :2].astype(np.float32) / 4),
+        dict(bands=(1, 0), **R),
+        CUBE[..., [1, 0]] / 4,
+    ),
+    ('float64, npy, 1 band', 'a.npy', npy(GREY8 / 8), dict(bands=(0,), **R), GREY8[..., None] / 8),
+    ('a value beyond the range, npy', 'a.npy', npy(GREY16 + 4000), dict(bands=(0,), **R), 'outside of value_range'),
+    ('NaN, npy', 'a.npy', npy(GREY8 * np.nan), dict(bands=(0,), **R), 'NaN or infinite'),
+    (
+        'four axes, npy',
+        'a.npy',
+        npy(np.zeros((1, 2, 3, 4))),
+        dict(bands=(0,), **R),
+        r'(H, W) or (H, W, bands) is needed',
+    ),
+    (
+        'uint8, TIFF of 13 bands, pixel by pixel',
+        'a.tif',
+        tiff(CUBE.astype(np.uint8), planarconfig='contig', **MINISBLACK),
+        dict(bands=(12, 0, 5)),
+        CUBE[..., [12, 0, 5]],
+    ),
+    (
+        'uint16, TIFF of 13 bands, band by band',
+        'a.tif',
+        tiff(CUBE.astype(np.uint16).transpose(2, 0, 1), planarconfig='separate', **MINISBLACK),
+        dict(bands=(4, 9), **R),
+        CUBE[..., [4, 9]],
+    ),
+    (
+        'float32, TIFF of 1 band',
+        'a.tif',
+        tiff(GREY8.astype(np.float32), **MINISBLACK),
+        dict(bands=(0,), **R),
+        GREY8[..., None],
+    ),
+    (
+        '13 pages, TIFF',
+        'a.tif',
+        tiff(CUBE.astype(np.uint16).transpose(2, 0, 1), **MINISBLACK),
+        dict(bands=(0,), **R),
+        'pages',
+    ),
+]
+
+# what it is, name, how it is written, labels or a message; three classes, 0 to 2
+MASKS = [
+    ('mask: 8-bit grey, PNG', 'm.png', png(LABELS), LABELS),
+    ('mask: palette, PNG', 'm.png', lambda path: palette().save(path), LABELS),
+    ('mask: 16-bit grey, PNG', 'm.png', png(LABELS.astype(np.uint16)), LABELS),
+    ('mask: 1 bit, PNG', 'm.png', pil(Image.fromarray(LABELS > 0)), (LABELS > 0).astype(np.uint8)),
+    ('mask: BMP', 'm.bmp', pil(Image.fromarray(LABELS)), LABELS),
+    ('mask: TIFF', 'm.tif', pil(Image.fromarray(LABELS)), LABELS),
+    ('mask: float TIFF of whole numbers', 'm.tif', pil(Image.fromarray(LABELS.astype(np.float32))), LABELS),
+    ('mask: void (255)', 'm.png', png(LABELS + np.uint8(253) * (LABELS == 2)), np.where(LABELS == 2, 255, LABELS)),
+    ('mask: float TIFF with fractions', 'm.tif', pil(Image.fromarray(LABELS + np.float32(0.5))), 'no class index'),
+    ('mask: values above 255', 'm.png', png(LABELS.astype(np.uint16) + 300), 'fit 8 bits'),
+    ('mask: a value that is no class', 'm.png', png(LABELS + np.uint8(5)), 'holds the values 5, 6, 7'),
+    ('mask: RGB', 'm.png', png(RGB8), 'has 3 channels'),
+    ('mask: JPEG', 'm.jpg', pil(Image.fromarray(LABELS)), 'is a JPEG, which changes values'),
+    ('mask: another size', 'm.png', png(LABELS[:2]), 'its image is 4 x 3 pixels'),
+    (
+        'mask: cut short',
+        'm.png',
+        lambda path: (png(LABELS)(path), path.write_bytes(path.read_bytes()[:-20])),
+        'damaged',
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ('name', 'write', 'options', 'expected'), [row[1:] for row in IMAGES], ids=[r[0] for r in IMAGES]
+)
+def test_images(tmp_path, name, write, options, expected):
+    write(tmp_path / name)
+    load = TRANSFORMS.build(dict(type='LoadImage', **options))
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=re.escape(expected)) as told:
+            load(dict(img_path=str(tmp_path / name)))
+        assert str(tmp_path / name) in str(told.value)
+        return
+    image = load(dict(img_path=str(tmp_path / name)))['img']
+    np.testing.assert_array_equal(image[..., ::-1] if image.shape[2] == 3 else image, expected)
+
+
+@pytest.mark.parametrize(('name', 'write', 'expected'), [row[1:] for row in MASKS], ids=[row[0] for row in MASKS])
+def test_masks(tmp_path, name, write, expected):
+    write(tmp_path / name)
+    load = TRANSFORMS.build(dict(type='LoadLabels', num_classes=3))
+    results = dict(seg_map_path=str(tmp_path / name), ori_shape=(3, 4), seg_fields=[])
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=re.escape(expected)) as told:
+            load(results)
+        assert str(tmp_path / name) in str(told.value)
+    else:
+        np.testing.assert_array_equal(load(results)['gt_seg_map'], expected)
+
+
+def lines():
+    """The rows of the page."""
+    for what, _, _, options, expected in IMAGES:
+        asked = ', '.join(f'{key}={value}' for key, value in options.items())
+        asked = asked and f'`{asked}`'
+        yield f'| {what} | {asked} | {outcome(expected)} |'
+    for what, _, _, expected in MASKS:
+        yield f'| {what} |  | {outcome(expected)} |'
+
+
+def outcome(expected):
+    return f'refused: "{expected}"' if isinstance(expected, str) else 'as it is stored'
+
+
+def test_the_page_has_these_rows(repo):
+    page = (repo / 'docs/inputs.md').read_text()
+    rows = [line for line in page.splitlines() if line.startswith('|')][2:]
+    assert rows == [*lines()] and len(rows) >= 40
