@@ -19,6 +19,11 @@ def resize(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)
 
 
+def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """The convolution that takes the images, and its name."""
+    return next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+
+
 class SamePadConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's 'SAME': n cells become ceil(n / stride).
 
