@@ -155,9 +155,9 @@ class DeepLab(EncoderDecoder):
     """An `EncoderDecoder` with one `output_stride`.
 
     Backbone and head are connected here: the head gets the output stride, the normalisation and the numbers of
-    channels that its config does not state. Heads of MMSegmentation work as they are; one of its backbones, whose
-    strides are its own, goes under a DeepLab head in an `EncoderDecoder`, with the head's `output_stride`,
-    `in_channels` and `low_level_channels` stated.
+    channels that its config does not state. Heads of MMSegmentation work as they are; one of its backbones goes
+    under a DeepLab head by `MMSegEncoder`, or in an `EncoderDecoder`, with the head's `output_stride`, `in_channels`
+    and `low_level_channels` stated.
 
     At test time images are padded right and bottom with the mean to k * output_stride + 1 pixels if the head puts
     corners on corners, as the releases pad theirs (513, 1025 x 2049): on other sizes the corners of features and
@@ -219,7 +219,8 @@ class DeepLab(EncoderDecoder):
         backbone_type, head_name = class_of(backbone['type']), name_of(decode_head['type'])
         if backbone_type is not None and not issubclass(backbone_type, DeepLabBackbone):
             raise UserError(
-                f'{backbone_type.__name__} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone; '
+                f'{backbone_type.__name__} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone, '
+                f"or this one as dict(type='MMSegEncoder', encoder=dict(...)), which finds its strides and channels; "
                 f"to put this one under {head_name}, use model.type='EncoderDecoder', set its strides and dilations, "
                 f'and give the head output_stride, in_channels and, for a decoder, low_level_channels'
             )
