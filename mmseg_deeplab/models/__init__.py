@@ -1,7 +1,15 @@
 """Networks: backbones, heads and the segmentor that connects them."""
 
 from .atrous import aspp_rates, atrous_plan
-from .backbones import AlignedXception, DeepLabBackbone, DeepLabMobileNetV2, DeepLabResNet, DeepLabVGG
+from .backbones import (
+    AlignedXception,
+    DeepLabBackbone,
+    DeepLabMobileNetV2,
+    DeepLabResNet,
+    DeepLabVGG,
+    MMSegEncoder,
+    TimmEncoder,
+)
 from .data_preprocessor import SegDataPreProcessor
 from .heads import (
     DeepLabHead,
@@ -31,6 +39,7 @@ __all__ = [
     'DeepLabV3Head',
     'DeepLabV3PlusHead',
     'DeepLabVGG',
+    'MMSegEncoder',
     'SegCrossEntropy',
     'SegDataPreProcessor',
     'SegDice',
@@ -39,6 +48,7 @@ __all__ = [
     'SegLovasz',
     'SegOhemCrossEntropy',
     'SegTversky',
+    'TimmEncoder',
     'aspp_rates',
     'atrous_plan',
 ]

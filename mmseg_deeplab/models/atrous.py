@@ -54,6 +54,18 @@ def atrous_plan(
     return plan
 
 
+def atrous_layer(input_stride: int, stride: int, output_stride: int) -> tuple[int, int]:
+    """(stride, rate) of one layer, by the nominal stride of its input: the same rule where layers are no chain.
+
+    Args:
+        input_stride: Stride of the layer's input in the network as it is.
+        stride: The layer's own.
+        output_stride: As of `atrous_plan`.
+    """
+    left = max(output_stride // input_stride, 1)
+    return min(stride, left), max(input_stride // output_stride, 1)
+
+
 def check_output_stride(output_stride: int, allowed: Sequence[int] = OUTPUT_STRIDES, reason: str = '') -> int:
     """Return `output_stride`, or raise UserError, with the reason, if it is none of `allowed`."""
     if isinstance(output_stride, bool) or output_stride not in allowed:

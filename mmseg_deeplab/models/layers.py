@@ -3,10 +3,11 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule, NonLocal2d
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -17,6 +18,11 @@ _IMAGE_MEAN: ContextVar[Tensor | None] = ContextVar('image_mean', default=None)
 def resize(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """Resize (N, C, h, w) to (N, C, *size), bilinearly; a size of another map stays free in a traced network."""
     return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)
+
+
+def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """The convolution that takes the images, and its name."""
+    return next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
 
 
 class SamePadConv2d(nn.Conv2d):
@@ -136,6 +142,11 @@ class ASPP(nn.Module):
         separable: Whether the 3x3 branches are depthwise separable (v3+).
         dropout_ratio: Dropout after the projection; the release keeps 0.9, the papers don't say.
         align_corners: Whether pooled grids of more than one bin are resized corners on corners.
+        serial_rates: Rates, in cells, of 3x3 convolutions in series, one more branch; () leaves it out. Rates with a
+            common factor, as (2, 2, 2), see every second cell only; (1, 2, 5) sees all of them (Wang et al., 2018,
+            Understanding Convolution for Semantic Segmentation, section 3.2).
+        non_local: Whether there is one more branch in which every cell takes a mean of all, weighted by likeness (Wang
+            et al., 2018, Non-local Neural Networks, equations 2 to 6, embedded Gaussian), after a 1x1 convolution.
     """
 
     def __init__(
@@ -148,8 +159,12 @@ class ASPP(nn.Module):
         dropout_ratio: float = 0.1,
         norm_cfg: dict | None = None,
         align_corners: bool = True,
+        serial_rates: Sequence[int] = (),
+        non_local: bool = False,
     ):
         super().__init__()
+        if any(rate < 1 for rate in serial_rates):
+            raise UserError(f'serial_rates={tuple(serial_rates)} must be whole numbers of cells from 1 on')
         if any(size < 1 for size in pool_bins):
             raise UserError(f'pool_bins={tuple(pool_bins)} must be positive grid sizes')
         conv3x3 = separable_conv_bn_relu if separable else conv_bn_relu
@@ -157,6 +172,19 @@ class ASPP(nn.Module):
         self.pooled = nn.ModuleList(conv_bn_relu(in_channels, channels, 1, norm_cfg=norm_cfg) for _ in pool_bins)
         self.branches = nn.ModuleList([conv_bn_relu(in_channels, channels, 1, norm_cfg=norm_cfg)])
         self.branches.extend(conv3x3(in_channels, channels, 3, rate, norm_cfg) for rate in rates)
+        if serial_rates:
+            widths = [in_channels, *[channels] * len(serial_rates)]
+            self.branches.append(
+                nn.Sequential(
+                    *(
+                        conv3x3(*pair, 3, rate, norm_cfg)
+                        for pair, rate in zip(pairwise(widths), serial_rates, strict=True)
+                    )
+                )
+            )
+        if non_local:
+            reduce = conv_bn_relu(in_channels, channels, 1, norm_cfg=norm_cfg)
+            self.branches.append(nn.Sequential(reduce, NonLocal2d(channels, use_scale=False)))
         self.project = conv_bn_relu((len(self.pooled) + len(self.branches)) * channels, channels, 1, norm_cfg=norm_cfg)
         self.dropout = nn.Dropout(dropout_ratio)
 

@@ -140,14 +140,24 @@ def _hand_on(name: str, value: object, part: Any, place: str, key: str | None = 
     return {**part, key: value}
 
 
+def _build_preprocessor(cfg: dict) -> nn.Module:
+    """A data preprocessor with a mean and a spread for each band; MMEngine's takes one or three."""
+    bands = {name: cfg[name] for name in ('mean', 'std') if isinstance(cfg.get(name), Sequence)}
+    # MMEngine's base class would look in its own registry, unless a default scope were set.
+    built = MODELS.build({**cfg, **{name: values[:1] for name, values in bands.items()}})
+    for name, values in bands.items():
+        setattr(built, name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1))
+    return built
+
+
 @MODELS.register_module()
 class DeepLab(EncoderDecoder):
     """An `EncoderDecoder` with one `output_stride`.
 
     Backbone and head are connected here: the head gets the output stride, the normalisation and the numbers of
-    channels that its config does not state. Heads of MMSegmentation work as they are; one of its backbones, whose
-    strides are its own, goes under a DeepLab head in an `EncoderDecoder`, with the head's `output_stride`,
-    `in_channels` and `low_level_channels` stated.
+    channels that its config does not state. Heads of MMSegmentation work as they are; one of its backbones goes
+    under a DeepLab head by `MMSegEncoder`, or in an `EncoderDecoder`, with the head's `output_stride`, `in_channels`
+    and `low_level_channels` stated.
 
     At test time images are padded right and bottom with the mean to k * output_stride + 1 pixels if the head puts
     corners on corners, as the releases pad theirs (513, 1025 x 2049): on other sizes the corners of features and
@@ -216,7 +226,8 @@ class DeepLab(EncoderDecoder):
         backbone_type, head_name = class_of(backbone['type']), name_of(decode_head['type'])
         if backbone_type is not None and not issubclass(backbone_type, DeepLabBackbone):
             raise UserError(
-                f'{backbone_type.__name__} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone; '
+                f'{backbone_type.__name__} has no output_stride to set. A DeepLab segmentor takes a DeepLab backbone, '
+                f"or this one as dict(type='MMSegEncoder', encoder=dict(...)), which finds its strides and channels; "
                 f"to put this one under {head_name}, use model.type='EncoderDecoder', set its strides and dilations, "
                 f'and give the head output_stride, in_channels and, for a decoder, low_level_channels'
             )
@@ -244,12 +255,12 @@ class DeepLab(EncoderDecoder):
             kwargs['data_preprocessor'] = {'test_cfg': dict(size=size), **preprocessor}
         preprocessor = kwargs.get('data_preprocessor')
         if isinstance(preprocessor, dict):
-            # MMEngine's base class would look in its own registry, unless a default scope were set.
-            kwargs['data_preprocessor'] = MODELS.build(preprocessor)
+            kwargs['data_preprocessor'] = _build_preprocessor(preprocessor)
         # The base class reads it by attribute as well as by key.
         kwargs.setdefault('test_cfg', ConfigDict(mode='whole'))
         super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
         self._check_void()
+        self._check_bands(preprocessor)
         self.crf = None if crf is None else RefinedByCRF(self.out_channels, preprocessor, **crf)
         self.frozen_bn = tuple(frozen_bn)
         for part in self.frozen_bn:
@@ -307,7 +318,7 @@ class DeepLab(EncoderDecoder):
                     raise UserError(
                         f'{head_type.__name__} takes several scales from its taps; leave multi_scale_inputs at (1.0,)'
                     )
-                values.update(tap_channels=channels[:-1])
+                values.update(tap_channels=channels[:-1], image_channels=self.backbone.in_channels)
             decode_head = self._fill(decode_head, **values)
         else:
             decode_head = with_own_losses(decode_head)
@@ -327,6 +338,23 @@ class DeepLab(EncoderDecoder):
             raise UserError(
                 f'model.data_preprocessor.seg_pad_val={padding} pads masks with a label that decode_head.ignore_index='
                 f'{void} does not leave out: give both the same value, 255'
+            )
+
+    def _check_bands(self, settings: object) -> None:
+        """Check that the data preprocessor, as its config has it, suits the bands: a mean and a spread for each."""
+        bands, preprocessor = self.backbone.in_channels, self.data_preprocessor
+        for name in ('mean', 'std'):
+            values = getattr(preprocessor, name, None)
+            if values is not None and len(values) != bands:
+                raise UserError(
+                    f'model.data_preprocessor.{name} has {len(values)} values, but model.backbone.in_channels={bands}: '
+                    f'give one for each band of the images, in their order'
+                )
+        turned = [key for key in ('bgr_to_rgb', 'rgb_to_bgr') if isinstance(settings, Mapping) and settings.get(key)]
+        if bands != 3 and turned:
+            raise UserError(
+                f'model.data_preprocessor.{turned[0]} has no effect on images of model.backbone.in_channels={bands}: '
+                f'set it to False, and state mean and std in the order in which the bands are loaded'
             )
 
     def _batch_norms(self, part: str) -> list[_BatchNorm]:

@@ -19,6 +19,7 @@ TYPES = {
     'AimVisBackend': ('aim', 'aim'),
     'Albu': ('albumentations', 'albumentations'),
     'TIMMBackbone': ('timm', 'timm'),
+    'TimmEncoder': ('timm', "'mmseg_deeplab[timm]'"),
     'CityscapesMetric': ('cityscapesscripts', 'cityscapesscripts'),
 }
 # Optimizers that MMEngine registers only where their package is installed.

@@ -14,6 +14,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..models.layers import first_convolution
 from .building import explained
 from .errors import PreflightError, reason
 from .kinds import name_of, pair
@@ -180,7 +181,8 @@ def _batch(
     """Normalised noise with labels of all classes; what else a sample holds is cut from the real ones."""
     if real is None:
         size = getattr(network.data_preprocessor, 'size', None) or DEFAULT_SIZE
-        inputs, samples = torch.zeros(1, 3, *size), [SegDataSample()]
+        bands = first_convolution(network)[1].in_channels
+        inputs, samples = torch.zeros(1, bands, *size), [SegDataSample()]
     else:
         inputs, samples = real
     height, width = (side if side < 2 * LARGEST else LARGEST + side % LARGEST for side in inputs.shape[2:])

@@ -11,12 +11,14 @@ import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from mmcv.cnn import NonLocal2d
 from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
 from ..errors import UserError
+from ..models.layers import first_convolution
 from .text import drawable, text_style
 
 aten = torch.ops.aten
@@ -53,9 +55,9 @@ class Layer:
 class _Trace(TorchDispatchMode):
     """Follows the receptive field of every tensor through the operations that make it."""
 
-    def __init__(self, tracker: ModuleTracker):
+    def __init__(self, tracker: ModuleTracker, non_local: set[str]):
         super().__init__()
-        self.tracker = tracker
+        self.tracker, self.non_local = tracker, non_local
         self.fields: dict[int, tuple[Field, Tensor]] = {}  # the tensor is kept so that its id stays its own
         self.layers: list[Layer] = []
 
@@ -95,6 +97,8 @@ class _Trace(TorchDispatchMode):
             return Field(
                 field.stride, field.before + args[1][0] * field.stride, field.after - args[1][0] * field.stride
             )
+        if op in MIXERS and self._module() in self.non_local:
+            return Field(inf, inf, inf)
         if op in MIXERS:
             raise UserError(
                 f'{op} mixes all positions: receptive fields are computed for networks of convolutions only'
@@ -136,7 +140,7 @@ def trace_fields(
     """
     model = copy.deepcopy(model)
     tracker = ModuleTracker()
-    trace = _Trace(tracker)
+    trace = _Trace(tracker, {name for name, module in model.named_modules() if isinstance(module, NonLocal2d)})
     fields: dict[str, Field] = {}
     model.get_submodule(start).register_forward_pre_hook(lambda _, inputs: trace.seed(_last(inputs)))
     for name, module in model.named_modules():
@@ -148,7 +152,7 @@ def trace_fields(
         module.register_forward_hook(store)
     model.eval()  # whose result some models of MMSegmentation leave out
     with torch.no_grad(), tracker, trace:
-        model(torch.zeros(1, 3, *shape, device=next(model.parameters()).device))
+        model(torch.zeros(1, first_convolution(model)[1].in_channels, *shape, device=next(model.parameters()).device))
     return trace.layers, fields
 
 
@@ -175,6 +179,9 @@ def connections(model: nn.Module) -> nn.Module:
                 setattr(module, name, pool)
             elif isinstance(child, (nn.modules.batchnorm._BatchNorm, nn.ReLU, nn.ReLU6)):
                 setattr(module, name, nn.Identity())
+    for module in model.modules():
+        if isinstance(module, NonLocal2d):
+            nn.init.zeros_(module.theta.conv.weight)  # all cells are alike, and none is left out by rounding
     return model
 
 
@@ -274,6 +281,17 @@ def draw_fields(columns: list[tuple[str, Field, np.ndarray, np.ndarray]], unit: 
     return figure
 
 
+def _optional_branches(model: nn.Module, size: int) -> list[tuple[str, Field, str, str]]:
+    """Columns of the branches of ASPP that are no single convolution: rates in series, non-local."""
+    columns = []
+    for name, branch in model.named_modules():
+        if name.startswith('decode_head.aspp.branches.') and type(branch) is nn.Sequential:
+            kind = 'non-local' if any(isinstance(part, NonLocal2d) for part in branch) else 'serial'
+            field = trace_fields(model, (size, size), name)[1][name]
+            columns.append((f'{kind} branch of ASPP, on the features', field, name, name))
+    return columns
+
+
 def inspect_fields(
     model: nn.Module, size: int = 513, trained: bool = False, start: str | None = None
 ) -> tuple[list[Layer], Figure]:
@@ -285,7 +303,8 @@ def inspect_fields(
         trained: Whether its weights are; if not, batch norm is calibrated first.
         start: Module at which the second column starts; the first unit with a rate if None.
 
-    Of several scales of the input (v2), the first, the image itself, is looked at.
+    Branches of ASPP in series and non-local have a column each, on the features that enter them. Of several scales of
+    the input (v2), the first, the image itself, is looked at.
     """
     model = copy.deepcopy(model)
     scales: Any = getattr(model, 'multi_scale_inputs', (1.0,))
@@ -293,19 +312,24 @@ def inspect_fields(
         print_log(f'Of the scales {scales} of the input, only the first is looked at', 'current')
         model.multi_scale_inputs = scales[:1]
     layers, fields = trace_fields(model, (size, size))
-    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(
+        2, first_convolution(model)[1].in_channels, size, size, generator=torch.Generator().manual_seed(0)
+    )
     if not trained:
         print_log(f'Calibrating batch norm on noise of {size} x {size} pixels', 'current')
         calibrate_batch_norm(model, images)
     linear = connections(model)
-    columns = [('backbone, on the image', fields['backbone'], '')]
+    columns = [('backbone, on the image', fields['backbone'], '', 'backbone')]
     stage = start or atrous_stage(layers)
     if stage:
         field = trace_fields(model, (size, size), stage)[1]['backbone']
-        columns.append((f'backbone, on the cells that enter {stage.removeprefix("backbone.")}', field, stage))
+        columns.append(
+            (f'backbone, on the cells that enter {stage.removeprefix("backbone.")}', field, stage, 'backbone')
+        )
+    columns += _optional_branches(model, size)
     drawn = []
-    for title, field, start in columns:
+    for title, field, start, of in columns:
         print_log(f'Measuring: {title}', 'current')
-        connected = measure_field(linear, images[:1].double(), 'backbone', start)
-        drawn.append((title, field, connected, measure_field(model, images, 'backbone', start)))
+        connected = measure_field(linear, images[:1].double(), of, start)
+        drawn.append((title, field, connected, measure_field(model, images, of, start)))
     return layers, draw_fields(drawn)

@@ -7,6 +7,9 @@ from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmseg.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
+from ...errors import UserError
+from ..layers import first_convolution
+
 FROM_SCRATCH = [
     dict(type='Kaiming', layer='Conv2d'),
     dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
@@ -24,6 +27,11 @@ class DeepLabBackbone(BaseModule):
     `forward` returns a tuple of feature maps (N, C_i, H_i, W_i), finest first. The segmentor reads the attributes
     below to connect a head.
 
+    Args:
+        in_channels: Bands of the images, from 1 on. A pretrained file whose first convolution takes three is inflated
+            to another number as it is loaded, see `inflate_bands`.
+        init_cfg: How it starts; None is Kaiming's, `dict(type='Pretrained', checkpoint=FILE)` a file.
+
     Attributes:
         feature_channels: Channels of each feature map.
         low_level_index: Which of them, at stride 4, the decoder of v3+ refines with.
@@ -36,8 +44,18 @@ class DeepLabBackbone(BaseModule):
     extra_prefixes: tuple[str, ...] = ()
     """Parameters beyond those of the classification network; a pretrained file lacks all of them or none."""
 
-    def __init__(self, init_cfg: dict | list[dict] | None = None):
+    def __init__(self, in_channels: int = 3, init_cfg: dict | list[dict] | None = None):
         super().__init__(FROM_SCRATCH if init_cfg is None else init_cfg)
+        if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
+            raise UserError(
+                f'{type(self).__name__}: in_channels={in_channels!r} is the number of bands of the images, a whole '
+                f'number from 1 on'
+            )
+        self.in_channels = in_channels
+
+    def named_as_in_files(self) -> nn.Module:
+        """The module whose parameters have the names of pretrained files."""
+        return self
 
     def parts_by_stage(self) -> list[list[nn.Module]]:
         """Its layers from the image on: the stem and each stage, as `frozen_stages` of the segmentor counts them."""
@@ -55,9 +73,11 @@ class DeepLabBackbone(BaseModule):
         if not is_pretrained(cfg):
             super().init_weights()
             return
-        names = dict(beside=self.classifier_prefixes, optional=self.extra_prefixes)
+        part = self.named_as_in_files()
+        first = f'{first_convolution(part)[0]}.weight'
+        names = dict(beside=self.classifier_prefixes, optional=self.extra_prefixes, bands_of=first)
         load = WEIGHT_INITIALIZERS.build({**cfg, 'type': 'StrictPretrained', **names})
         if self.extra_prefixes:
             initialize(self, FROM_SCRATCH)
-        load(self)
+        load(part)
         self.is_init = True

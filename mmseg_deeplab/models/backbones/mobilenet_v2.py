@@ -63,6 +63,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
             give a whole row one rate differ in which. None leaves them to the output stride, see `atrous`.
         last_conv: Whether a 1x1 convolution to 1280 channels follows, whose result the head takes, as in
             segmentation_models.pytorch.
+        in_channels: Bands of the images, see `DeepLabBackbone`.
         norm_cfg: Normalisation layer; eps is 1e-3 in the TensorFlow release.
     """
 
@@ -78,9 +79,10 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         row_rates: Sequence[int] | None = None,
         last_conv: bool = False,
         norm_cfg: dict | None = None,
+        in_channels: int = 3,
         init_cfg: dict | list[dict] | None = None,
     ):
-        super().__init__(init_cfg)
+        super().__init__(in_channels, init_cfg)
         for name, value, allowed in (('low_level', low_level, LOW_LEVELS), ('padding', padding, PADDINGS)):
             if value not in allowed:
                 raise UserError(f'DeepLabMobileNetV2: {name}={value!r} is unknown; choose one of {allowed}')
@@ -95,7 +97,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         plan = iter(atrous_plan(strides, check_output_stride(output_stride), stem_stride=2))
         channels = make_divisible(32 * width, 8)
         bare = padding == 'input' and not pad_stem
-        self.conv1 = ConvModule(3, channels, 3, stride=2, padding=0 if bare else 1, **layer_cfg)
+        self.conv1 = ConvModule(in_channels, channels, 3, stride=2, padding=0 if bare else 1, **layer_cfg)
         self.stages = []
         out_channels = []
         for row, (expansion, base, repeats, _) in enumerate(ROWS):
@@ -120,7 +122,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         self.feature_channels = (low_level_channels, out_channels[2], out_channels[4], out_channels[-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) to the features described above."""
+        """Map images (N, in_channels, H, W) to the features described above."""
         layer1, layer2, layer3, layer4, layer5, layer6, layer7 = (self.get_submodule(name) for name in self.stages)
         first, second = cast(Iterable[Residual], layer2)
         x = first(layer1(self.conv1(x)))

@@ -56,6 +56,7 @@ class DeepLabResNet(DeepLabBackbone):
             It belongs to strided_conv='1x1' as 'old' does to '3x3': only so are dense features those of a coarser
             output stride.
         ceil_mode: Ceil-mode pooling, as in Caffe; differs from floor mode on even sizes.
+        in_channels: Bands of the images, see `DeepLabBackbone`.
         norm_cfg: Normalisation layer.
     """
 
@@ -76,9 +77,10 @@ class DeepLabResNet(DeepLabBackbone):
         low_level: str = 'output',
         block4_rates: Sequence[int] | None = None,
         norm_cfg: dict | None = None,
+        in_channels: int = 3,
         init_cfg: dict | list[dict] | None = None,
     ):
-        super().__init__(init_cfg)
+        super().__init__(in_channels, init_cfg)
         for name, value, allowed in (
             ('depth', depth, tuple(UNITS)),
             ('num_blocks', num_blocks, (4, 5, 6, 7)),
@@ -97,12 +99,12 @@ class DeepLabResNet(DeepLabBackbone):
         if block4_rates is not None:
             plans[3] = self._with_rates(plans[3], block4_rates, multi_grid)
         self.blocks = []
-        in_channels = stem_channels[-1] if stem_channels else 64
+        channels = stem_channels[-1] if stem_channels else 64
         for i, plan in enumerate(plans):
             width = base_channels * 2 ** min(i, 3)
             self.blocks.append(f'layer{i + 1}')
-            self.add_module(self.blocks[-1], self._make_block(in_channels, width, plan))
-            in_channels = width * Bottleneck.expansion
+            self.add_module(self.blocks[-1], self._make_block(channels, width, plan))
+            channels = width * Bottleneck.expansion
         self.extra_prefixes = tuple(f'{name}.' for name in self.blocks[4:])
         self.feature_channels = tuple(base_channels * 2 ** min(i, 3) * Bottleneck.expansion for i in range(len(plans)))
 
@@ -147,12 +149,12 @@ class DeepLabResNet(DeepLabBackbone):
 
     def _make_stem(self, stem_channels: Sequence[int] | None, ceil_mode: bool) -> None:
         if stem_channels is None:
-            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+            self.conv1 = nn.Conv2d(self.in_channels, 64, 7, stride=2, padding=3, bias=False)
             self.bn1 = build_norm_layer(self.norm_cfg, 64)[1]
             self.relu = nn.ReLU(inplace=True)
         else:
             layers: list[nn.Module] = []
-            for i, (before, after) in enumerate(zip((3, *stem_channels), stem_channels, strict=False)):
+            for i, (before, after) in enumerate(zip((self.in_channels, *stem_channels), stem_channels, strict=False)):
                 layers.append(nn.Conv2d(before, after, 3, stride=1 if i else 2, padding=1, bias=False))
                 layers += [build_norm_layer(self.norm_cfg, after)[1], nn.ReLU(inplace=True)]
             self.stem = nn.Sequential(*layers)
@@ -178,7 +180,7 @@ class DeepLabResNet(DeepLabBackbone):
         return nn.Sequential(*units)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) to the features of each block, the first as `low_level` has it."""
+        """Map images (N, in_channels, H, W) to the features of each block, the first as `low_level` has it."""
         x = self.stem(x) if self.deep_stem else self.relu(self.bn1(self.conv1(x)))
         x = self.maxpool(x)
         features = []

@@ -16,7 +16,7 @@ STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 class DeepLabVGG(DeepLabBackbone):
     """VGG-16 without its fully connected layers, at output stride 8: pool4 and pool5 don't stride, conv5 has rate 2.
 
-    Features: the input image (3 channels), pool1 (64, stride 2), pool2 (128, stride 4), pool3 (256), pool4 (512) and
+    Features: the input image, pool1 (64, stride 2), pool2 (128, stride 4), pool3 (256), pool4 (512) and
     pool5 (512), the last three at stride 8. The names of the parameters are torchvision's, whose weights load as they
     are. Pools are 3x3 as in the LargeFOV and MSc models of the release (its plain 4x4 model has 2x2 ones, from
     pool1 to pool4).
@@ -27,11 +27,11 @@ class DeepLabVGG(DeepLabBackbone):
         frozen: Leave out all parameters of training: the second phase of v1 (MSc).
         batch_norm: Whether `norm_cfg` follows each convolution, as in torchvision's vgg16_bn. The papers' VGG-16 has
             none; without pretrained weights it hardly learns.
+        in_channels: Bands of the images, see `DeepLabBackbone`.
         norm_cfg: Normalisation layer; unused without `batch_norm`, as a segmentor gives the same to head and backbone.
     """
 
     classifier_prefixes = ('classifier.',)
-    feature_channels = (3, *(channels for _, channels in STAGES))
     low_level_index = 2
 
     def __init__(
@@ -41,14 +41,15 @@ class DeepLabVGG(DeepLabBackbone):
         frozen: bool = False,
         batch_norm: bool = False,
         norm_cfg: dict | None = None,
+        in_channels: int = 3,
         init_cfg: dict | list[dict] | None = None,
     ):
-        super().__init__(init_cfg)
+        super().__init__(in_channels, init_cfg)
         check_output_stride(output_stride, (8,), 'DeepLabVGG has conv5 at rate 2 and fc6 made for stride 8 (v1, v2)')
         plan = iter(atrous_plan([stride for _ in STAGES for stride in (1, 2)], output_stride))
         layers: list[nn.Module] = []
         self.pools = []
-        in_channels = 3
+        self.feature_channels = (in_channels, *(channels for _, channels in STAGES))
         for convs, channels in STAGES:
             _, rate = next(plan)
             for _ in range(convs):
@@ -75,7 +76,7 @@ class DeepLabVGG(DeepLabBackbone):
         return [[], *(layers[start:stop] for start, stop in zip(starts, starts[1:], strict=False))]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) to the features described above."""
+        """Map images (N, in_channels, H, W) to the features described above."""
         features = [x]
         for i, layer in enumerate(self.features):
             x = layer(x)

@@ -108,6 +108,7 @@ class AlignedXception(DeepLabBackbone):
             shortcut too (its ReLUs work in place); the last block has none after the depthwise convolutions; the
             decoder takes the first block's output (128 channels); and the last convolution of the block before the
             last stays at rate 1, also at output stride 8, where the release has 2.
+        in_channels: Bands of the images, see `DeepLabBackbone`.
         norm_cfg: Normalisation layer; its eps is 1e-3 if not stated.
     """
 
@@ -120,9 +121,10 @@ class AlignedXception(DeepLabBackbone):
         multi_grid: Sequence[int] = (1, 1, 1),
         variant: str = 'release',
         norm_cfg: dict | None = None,
+        in_channels: int = 3,
         init_cfg: dict | list[dict] | None = None,
     ):
-        super().__init__(init_cfg)
+        super().__init__(in_channels, init_cfg)
         for name, value, allowed in (('depth', depth, tuple(FLOWS)), ('variant', variant, VARIANTS)):
             if value not in allowed:
                 raise UserError(f'AlignedXception: {name}={value!r} is unknown; choose one of {allowed}')
@@ -134,7 +136,7 @@ class AlignedXception(DeepLabBackbone):
         strides = [stride for _, stride in rows]
         plan = atrous_plan(strides, check_output_stride(output_stride), STEM_STRIDE)
         self.stem = nn.Sequential(
-            conv_bn_relu(3, 32, 3, stride=2, norm_cfg=norm_cfg), conv_bn_relu(32, 64, 3, norm_cfg=norm_cfg)
+            conv_bn_relu(in_channels, 32, 3, stride=2, norm_cfg=norm_cfg), conv_bn_relu(32, 64, 3, norm_cfg=norm_cfg)
         )
         self.blocks = nn.Sequential()
         channels = 64
@@ -160,7 +162,7 @@ class AlignedXception(DeepLabBackbone):
         return [[self.stem], *flows]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images (N, 3, H, W) to the features described above."""
+        """Map images (N, in_channels, H, W) to the features described above."""
         x = self.stem(x)
         features = []
         for i, block in enumerate(cast(Iterable[XceptionBlock], self.blocks)):

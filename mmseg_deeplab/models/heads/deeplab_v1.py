@@ -129,6 +129,7 @@ class DeepLabV1MScHead(DeepLabV1Head):
         frozen: Leave out fc6 and fc7 of training. fc8 goes on learning, as in the release's train.prototxt: at the rate
             of the branches, 1 and 2, with decay 1 and 0.
         frozen_fc8: Leave out fc8 as well: the other reading of the paper, which trains "only the newly added weights".
+        image_channels: Bands of the image; a `DeepLab` segmentor fills them in.
         kwargs: See `DeepLabV1Head`.
     """
 
@@ -142,12 +143,13 @@ class DeepLabV1MScHead(DeepLabV1Head):
         tap_channels: Sequence[int],
         frozen: bool = False,
         frozen_fc8: bool = False,
+        image_channels: int = 3,
         **kwargs,
     ):
-        if len(tap_channels) != len(TAP_STRIDES) or tap_channels[0] != 3:
+        if len(tap_channels) != len(TAP_STRIDES) or tap_channels[0] != image_channels:
             raise UserError(
-                f'DeepLabV1MScHead takes scores from the input image (3 channels) and pool1 to pool4, at strides '
-                f'{TAP_STRIDES}, but below its last feature map the backbone gives maps of {tuple(tap_channels)} '
+                f'DeepLabV1MScHead takes scores from the input image ({image_channels} channels) and pool1 to pool4, '
+                f'at strides {TAP_STRIDES}, but below its last map the backbone gives {tuple(tap_channels)} '
                 f'channels; use DeepLabVGG'
             )
         super().__init__(in_channels, num_classes, **kwargs)

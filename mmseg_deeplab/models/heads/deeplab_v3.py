@@ -29,6 +29,8 @@ class DeepLabV3Head(DeepLabHead):
             trainings: plain convolutions start about three times as large, depthwise ones a tenth as large, so that
             under batch norm those learn a hundred times as fast (measured: docs/results.md). An `init_cfg` of the
             head's own is in place of both.
+        serial_rates: Rates of one more branch of ASPP, in series and in cells at any output stride, see `ASPP`.
+        non_local: Whether ASPP has a non-local branch, see `ASPP`.
         classifier_channels: Channels that the classifier takes, where they are not those of ASPP: behind v3+'s decoder.
         kwargs: See `DeepLabHead`.
     """
@@ -45,6 +47,8 @@ class DeepLabV3Head(DeepLabHead):
         aspp_dropout: float = 0.1,
         extra_convs: int = 0,
         initial_weights: str = 'release',
+        serial_rates: Sequence[int] = (),
+        non_local: bool = False,
         classifier_channels: int | None = None,
         **kwargs,
     ):
@@ -62,6 +66,8 @@ class DeepLabV3Head(DeepLabHead):
             aspp_dropout,
             self.norm_cfg,
             self.align_corners,
+            serial_rates,
+            non_local,
         )
         self.extra = nn.Sequential(
             *(conv_bn_relu(channels, channels, 3, norm_cfg=self.norm_cfg) for _ in range(extra_convs))
