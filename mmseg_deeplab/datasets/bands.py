@@ -1,5 +1,6 @@
 """Pictures of any bands and bits: which of them the network gets, what their numbers mean, which three are shown."""
 
+import importlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -173,7 +174,7 @@ def _npy(content: bytes, path: str | Path) -> np.ndarray:
 
 def _tiff(content: bytes, path: str | Path) -> np.ndarray:
     try:
-        import tifffile
+        tifffile: Any = importlib.import_module('tifffile')
     except ImportError as error:
         raise UserImportError(
             f'image {path}: the bands of a TIFF are read by tifffile, which is not installed: '

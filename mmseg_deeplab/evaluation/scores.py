@@ -39,7 +39,8 @@ def wrong_best(save_best: Iterable[str] | None, metrics: Sequence[BaseMetric], c
         ]
     for name in save_best or ():
         if name.removeprefix('before_crf/').split('/')[0] in CLASS_SCORES and any(
-            hasattr(metric, 'per_class') and not (metric.per_class and metric.classes) for metric in metrics
+            hasattr(metric, 'per_class') and not (metric.per_class and getattr(metric, 'classes', None))
+            for metric in metrics
         ):
             if all(getattr(metric, 'per_class', True) for metric in metrics):
                 continue  # the classes are known when the validation begins

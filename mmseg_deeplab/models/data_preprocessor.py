@@ -1,11 +1,12 @@
 """Normalisation of any number of channels, and training crops whose padding is flipped with them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmseg.models import SegDataPreProcessor as StockSegDataPreProcessor
 from mmseg.registry import MODELS
+from torch import Tensor
 
 from ..errors import UserError
 
@@ -46,9 +47,10 @@ class SegDataPreProcessor(StockSegDataPreProcessor):
             UserError: A picture has other channels than there are means, which would be repeated.
         """
         for image in data['inputs'] if self._enable_normalize else ():
-            if len(self.mean) not in (1, len(image)):
+            means = cast(Tensor, self.mean).numel()
+            if means not in (1, len(image)):
                 raise UserError(
-                    f'a picture has {len(image)} channels, but data_preprocessor has {len(self.mean)} means: give mean '
+                    f'a picture has {len(image)} channels, but data_preprocessor has {means} means: give mean '
                     'and std of each channel, which tools/browse_dataset.py --statistics measures, or choose the '
                     'channels by LoadImage(bands=...)'
                 )

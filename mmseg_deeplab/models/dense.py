@@ -254,7 +254,7 @@ def _randomize(net: nn.Module) -> None:
                 low = -0.5 if name.endswith('bias') else 0.5
                 parameter.uniform_(low, low + 1, generator=generator)
         for module in net.modules():
-            if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
                 module.running_mean.uniform_(-0.5, 0.5, generator=generator)
                 module.running_var.uniform_(0.5, 1.5, generator=generator)
 

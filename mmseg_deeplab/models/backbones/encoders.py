@@ -1,6 +1,7 @@
 """Encoders of other libraries, at any output stride that they can be made dense for."""
 
 import difflib
+import importlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -126,7 +127,7 @@ class TimmEncoder(ForeignEncoder):
 def import_timm() -> Any:
     """The package timm."""
     try:
-        import timm
+        timm: Any = importlib.import_module('timm')
     except ImportError as error:
         raise UserImportError(
             f"TimmEncoder needs the package timm, which can't be imported ({error}): pip install 'mmseg_deeplab[timm]'"
