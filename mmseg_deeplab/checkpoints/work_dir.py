@@ -33,7 +33,7 @@ def newest_checkpoint(folder: Path, template: str = 'iter_{}.pth') -> tuple[Path
     numbered = {path: int(m[1]) for path in folder.iterdir() if (m := pattern.fullmatch(path.name))}
     by_number = sorted(numbered, key=numbered.__getitem__, reverse=True)
     candidates = by_number
-    named = _named(folder, problems)
+    named = named_checkpoint(folder, problems)
     if named is not None:
         newer = []
         if named.is_file():
@@ -53,7 +53,7 @@ def newest_checkpoint(folder: Path, template: str = 'iter_{}.pth') -> tuple[Path
     return None, problems
 
 
-def _named(folder: Path, problems: list[str]) -> Path | None:
+def named_checkpoint(folder: Path, problems: list[str]) -> Path | None:
     """The file that `last_checkpoint` names; one of that name in the folder, if the folder was moved."""
     pointer = folder / LAST
     if not pointer.is_file():

@@ -10,6 +10,8 @@ import numpy as np
 from ..errors import UserError, UserFileNotFoundError
 from .palette import voc_palette
 
+LARGEST = 2**28
+"""Bytes of a text file: parsed JSON takes many times as much memory."""
 VOID_NAMES = ('void', 'ignore', 'unlabeled', 'unlabelled')
 
 
@@ -68,8 +70,13 @@ def read_classes(path: str | Path) -> Classes:
 
 
 def read_text(path: str | Path, what: str) -> str:
-    """A text file of the user's, in UTF-8 or as its encoding mark says; `what` it is, for the message of an error."""
+    """A text file of the user's, in UTF-8 or as its encoding mark says, of at most `LARGEST` bytes.
+
+    `what` it is, for the message of an error.
+    """
     try:
+        if Path(path).stat().st_size > LARGEST:
+            raise UserError(f'{what} {path} is larger than {LARGEST >> 20} MiB, and is not read')
         content = Path(path).read_bytes()
         encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), 'utf-8')
         return content.decode(encoding)

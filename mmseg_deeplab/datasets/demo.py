@@ -86,7 +86,7 @@ def _is_complete(root: Path, fingerprint: dict) -> bool:
     try:
         if json.loads((root / FINGERPRINT).read_text()) != fingerprint:
             return False
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     names = [name for split in ('train', 'val') for name in _names(split, fingerprint[split])]
     files = [root / 'JPEGImages' / f'{n}.jpg' for n in names] + [root / 'SegmentationClass' / f'{n}.png' for n in names]

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 
 from ..checkpoints.strict import unwrap
-from ..checkpoints.work_dir import LAST
+from ..checkpoints.work_dir import named_checkpoint
 from ..errors import UserError, UserOSError
 
 
@@ -24,8 +24,8 @@ def is_between_steps(wrapper: Any) -> bool:
 
 def go_on_from(runner: Runner) -> str:
     """What to say about the latest checkpoint when a training ends early."""
-    pointer = Path(runner.work_dir, LAST)
-    if pointer.is_file() and Path(path := pointer.read_text().strip()).is_file():
+    path = named_checkpoint(Path(runner.work_dir), [])
+    if path is not None and path.is_file():
         return f'the last good checkpoint is {path}, to go on from with --resume'
     return 'there is no checkpoint to go on from yet'
 

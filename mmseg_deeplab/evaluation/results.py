@@ -82,7 +82,7 @@ def read_results(path: str | Path) -> Results:
         if len(results.iou) != len(results.classes):
             raise ValueError(f'{len(results.classes)} classes but {len(results.iou)} IoU')
         return results
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f'{error} is missing' if isinstance(error, KeyError) else str(error)
         raise UserError(f'{path} is not the {FILE} of a report: {what}') from error
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..checkpoints.load import load_file
+from ..checkpoints.work_dir import named_checkpoint
 from .errors import FinishedError, PreflightError
 from .kinds import groups, name_of
 
@@ -89,9 +90,7 @@ def _pretrained(value: object, path: str) -> Iterator[tuple[str, object]]:
 
 def _check_progress(cfg: Config) -> None:
     """Raise FinishedError if the checkpoint that is resumed from stands at or beyond the end of the training."""
-    path, last = cfg.get('load_from'), Path(cfg.get('work_dir') or '.', 'last_checkpoint')
-    if path is None and last.is_file():
-        path = last.parent / Path(last.read_text(errors='replace').strip()).name
+    path = cfg.get('load_from') or named_checkpoint(Path(cfg.get('work_dir') or '.'), [])
     train_cfg = cfg.get('train_cfg') or {}
     unit, key = ('epoch', 'max_epochs') if train_cfg.get('max_epochs') else ('iter', 'max_iters')
     end = train_cfg.get(key)

@@ -69,7 +69,7 @@ def _entry(file: Path, number: int, line: str) -> dict:
         if not isinstance(entry['step'], int):
             raise TypeError(f'step {entry["step"]!r}')
         return entry
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f'{file}, line {number}, is not of a log of MMEngine: {error}') from error
 
 

@@ -18,6 +18,7 @@ from mmseg_deeplab.datasets.classes_file import read_classes
 from mmseg_deeplab.datasets.prepare import PLANS, prepare, runner
 from mmseg_deeplab.datasets.prepare.coco_stuff import IDS
 from mmseg_deeplab.datasets.prepare.pascal_context import LABELS
+from mmseg_deeplab.errors import UserError
 
 
 def put(path, content):
@@ -531,10 +532,82 @@ class TestOfALabelmeFile:
         with pytest.raises(ValueError, match='too large to be decoded: 1000000 x 1000000'):
             prepare('labelme', src, dst, workers=0)
 
-    @pytest.mark.parametrize('text', ['{', '[1', '\x00'])
+    @pytest.mark.parametrize('text', ['{', '[1', '\x00', '[' * 10**5, '{"shapes":' * 10**5, '1' * 5000])
     def test_no_json(self, src, dst, text):
         put(src / 'a.json', text)
         with pytest.raises(ValueError, match=r'a\.json is no JSON'):
+            prepare('labelme', src, dst, workers=0)
+
+    TRIANGLE = [[0, 0], [1, 0], [1, 1]]
+
+    @pytest.mark.parametrize(
+        'change, told',
+        [
+            (dict(imagePath=['a.jpg']), 'imagePath is'),
+            (dict(imagePath='a\0.jpg'), 'imagePath is'),
+            (dict(imageHeight='2'), 'no numbers of pixels'),
+            (dict(imageHeight=-2, imageWidth=-3), 'no numbers of pixels'),
+            (dict(imageWidth=float('nan')), 'no numbers of pixels'),
+            (dict(imageWidth=True), 'no numbers of pixels'),
+            (dict(shapes={}), 'needs a list'),
+            (dict(shapes=5), 'needs a list'),
+        ],
+    )
+    def test_what_can_not_be(self, src, dst, change, told):
+        put(src / 'a.json', json.dumps(dict(dict(shapes=[], imagePath='a.jpg', imageHeight=2, imageWidth=3), **change)))
+        with pytest.raises(UserError, match=rf'a\.json.*{told}'):
+            prepare('labelme', src, dst, workers=0)
+
+    @pytest.mark.parametrize(
+        'shape, told',
+        [
+            (5, 'needs a label and points'),
+            (dict(label='a'), 'needs a label and points'),
+            (dict(label=5, points=TRIANGLE), 'no name of a class'),
+            (dict(label=['a'], points=TRIANGLE), 'no name of a class'),
+            (dict(label='a\nb', points=TRIANGLE), 'no name of a class'),
+            (dict(label='a, 1, 2, 3', points=TRIANGLE), 'no name of a class'),
+            (dict(label='#a', points=TRIANGLE), 'no name of a class'),
+            (dict(label=' ', points=TRIANGLE), 'no name of a class'),
+            (dict(label='a', points=[]), 'needs 3 or more'),
+            (dict(label='a', points=[[0, 0], [1]]), 'needs 3 or more'),
+            (dict(label='a', points=[[0, 0], [1, 0], [float('nan'), 1]]), 'needs 3 or more'),
+            (dict(label='a', points=[[0, 0], [1, 0], [float('inf'), 1]]), 'needs 3 or more'),
+            (dict(label='a', points=[[0, 0], [1, 0], [1e30, 1]]), 'needs 3 or more'),
+            (dict(label='a', points=[[0, 0], [1, 0], ['1', 1]]), 'needs 3 or more'),
+            (dict(label='a', shape_type='circle', points=[[0, 0]]), 'a circle needs 2'),
+            (dict(label='a', shape_type='rectangle', points=[[0, 0]]), 'a rectangle needs 2'),
+            (dict(label='a', shape_type=['polygon'], points=TRIANGLE), 'is not filled'),
+            (dict(label='a', shape_type='mask', points=[[0, 0]]), 'no PNG in base64'),
+            (dict(label='a', shape_type='mask', points=[[0, 0]], mask=5), 'no PNG in base64'),
+            (dict(label='a', shape_type='mask', points=[[0, 0]], mask='%'), 'no PNG in base64'),
+            (dict(label='a', shape_type='mask', points=[[0, 0]], mask='R0lGODlhAQABAAAAACw='), 'no PNG in base64'),
+        ],
+    )
+    def test_shapes_that_can_not_be_drawn(self, src, dst, shape, told):
+        put(src / 'a.jpg', np.zeros((6, 8, 3), np.uint8))
+        put(src / 'a.json', json.dumps(dict(shapes=[shape], imagePath='a.jpg', imageHeight=6, imageWidth=8)))
+        with pytest.raises(UserError, match=rf'a\.json.*{told}'):
+            prepare('labelme', src, dst, workers=0)
+
+    @pytest.mark.parametrize(
+        'size, corner, told', [((9, 6), [0, 0], 'larger than its picture'), ((2, 2), [-1, 0], 'outs')]
+    )
+    def test_masks_beyond_the_picture(self, src, dst, size, corner, told):
+        png = io.BytesIO()
+        Image.new('1', size).save(png, 'PNG')
+        shape = dict(label='a', shape_type='mask', points=[corner], mask=base64.b64encode(png.getvalue()).decode())
+        put(src / 'a.jpg', np.zeros((6, 8, 3), np.uint8))
+        put(src / 'a.json', json.dumps(dict(shapes=[shape], imagePath='a.jpg', imageHeight=6, imageWidth=8)))
+        with pytest.raises(UserError, match=rf'a\.json.*{told}'):
+            prepare('labelme', src, dst, workers=0)
+
+    def test_a_file_larger_than_any_text(self, src, dst):
+        """A sparse one, of which nothing is read."""
+        put(src / 'a.json', '{')
+        with open(src / 'a.json', 'r+b') as file:
+            file.truncate(2**40)
+        with pytest.raises(UserError, match=r'a\.json is larger than 256 MiB'):
             prepare('labelme', src, dst, workers=0)
 
 

@@ -24,7 +24,7 @@ from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
 from mmseg_deeplab.checkpoints.save import save_file
 from mmseg_deeplab.engine.hooks.checkpoint import AtomicLocalBackend, newest_checkpoint
 from mmseg_deeplab.engine.hooks.strict_load import StrictLoadHook
-from mmseg_deeplab.engine.saving import checkpoint_bytes
+from mmseg_deeplab.engine.saving import checkpoint_bytes, go_on_from
 from mmseg_deeplab.errors import UserError, UserOSError
 
 # Saves some megabytes after every iteration until it is killed.
@@ -617,9 +617,11 @@ def test_an_older_training_in_the_same_folder_is_not_resumed(tmp_path):
 
 @pytest.mark.parametrize('content', [b'\xff\xfe\x00\x01', b'a\0b', b'x' * 5000, b'\n', b'/nowhere/iter_9.pth', b'..'])
 def test_a_broken_pointer_is_passed_over(content, tmp_path):
-    tiny_runner(tmp_path, 2).train()
+    runner = tiny_runner(tmp_path, 2)
+    runner.train()
     (tmp_path / 'last_checkpoint').write_bytes(content)
     assert newest_checkpoint(tmp_path)[0] == tmp_path / 'iter_2.pth'
+    assert 'no checkpoint' in go_on_from(runner) or str(tmp_path / 'iter_2.pth') in go_on_from(runner)
 
 
 def test_checkpoints_that_the_user_keeps_are_not_removed(tmp_path):

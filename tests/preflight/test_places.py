@@ -117,3 +117,11 @@ def test_back_ends_that_are_not_installed(cfg):
     message = problem(cfg)
     assert message.startswith('config key visualizer.vis_backends.1 (ClearMLVisBackend) needs the package clearml')
     assert 'pip install clearml' in message and os.linesep not in message
+
+
+@pytest.mark.parametrize('content', [b'\xff\xfe\x00\x01', b'a\0b', b'x' * 5000, b'', b'..'])
+def test_a_broken_pointer_is_no_end(cfg, tmp_path, content):
+    """The training's own search for the newest readable checkpoint follows."""
+    cfg.work_dir, cfg.resume, cfg.load_from = str(tmp_path), True, None
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    places.check_checkpoints(cfg, 'train')

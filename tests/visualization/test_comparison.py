@@ -86,6 +86,7 @@ def test_what_does_not_compare_is_said(reports, tmp_path):
     [
         ('{', 'is not the results.json'),
         ('[1]', 'is not the results.json'),
+        ('[' * 10**5, 'is not the results.json'),
         ('{"format": "other"}', 'its format is not'),
         ('{"format": "mmseg_deeplab results 1"}', "'title' is missing"),
     ],

@@ -63,3 +63,6 @@ def test_mistakes(tmp_path, work):
     write(tmp_path / 'bad', [training(10, 1.0), {'loss': 1.0}])
     with pytest.raises(UserError, match='line 2'):
         main([str(tmp_path / 'bad')])
+    write(tmp_path / 'deep', [training(10, 1.0)], tail='[' * 10**5 + '\n')
+    with pytest.raises(UserError, match='line 2'):
+        main([str(tmp_path / 'deep')])

@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import reprlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +20,8 @@ from .runner import Job, Plan
 
 VOID = ('__ignore__', *VOID_NAMES)
 BACKGROUND = ('_background_', 'background')
+FARTHEST = 10**6
+"""Pixels from the corner of the picture; points of more overflow where they are drawn."""
 
 
 def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
@@ -49,17 +53,49 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
 
 def _load(path: Path) -> dict:
     """The content of a .json file; of one of labelme's, with all that is needed of it."""
+    text = read_text(path, 'the labelme file')
     try:
-        content = json.loads(read_text(path, 'the labelme file'))
-    except json.JSONDecodeError as error:
-        raise UserError(f'{path} is no JSON: {error}') from error
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is no JSON of labelme: {error}') from error
     if not isinstance(content, dict) or 'shapes' not in content:
         return {}
     missing = [key for key in ('imagePath', 'imageHeight', 'imageWidth') if not content.get(key)]
     if missing:
         raise UserError(f'{path} lacks {", ".join(missing)}, which labelme writes')
-    check_size((content['imageWidth'], content['imageHeight']), f'the mask of {path}')
+    image, size, shapes = content['imagePath'], (content['imageWidth'], content['imageHeight']), content['shapes']
+    if not isinstance(image, str) or not image.isprintable():
+        raise UserError(f"{path}: imagePath is {image!r}, which is no file's name")
+    if any(type(side) is not int or side < 1 for side in size):
+        raise UserError(f'{path}: imageWidth and imageHeight are {size[0]!r} and {size[1]!r}, no numbers of pixels')
+    check_size(size, f'the mask of {path}')
+    if not isinstance(shapes, list):
+        raise UserError(f'{path}: shapes is {reprlib.repr(shapes)}, but it needs a list')
+    for number, shape in enumerate(shapes, 1):
+        _check_shape(shape, f'{path}, shape {number}')
     return content
+
+
+def _check_shape(shape: Any, where: str) -> None:
+    """Raise UserError if a shape has no label that a classes file can hold, or no points that can be drawn."""
+    if not isinstance(shape, dict) or not {'label', 'points'} <= shape.keys():
+        raise UserError(f'{where} is {reprlib.repr(shape)}, but it needs a label and points')
+    label, kind, points = shape['label'], shape.get('shape_type') or 'polygon', shape['points']
+    if not isinstance(label, str) or not label.strip() or not label.isprintable() or ',' in label or label[0] == '#':
+        raise UserError(f'{where}: the label {reprlib.repr(label)} is no name of a class: a line without commas')
+    least = {'polygon': 3, 'mask': 1}.get(str(kind), 2)
+    pairs = isinstance(points, list) and all(
+        isinstance(point, list) and len(point) == 2 and all(_is_place(value) for value in point) for point in points
+    )
+    if not pairs or len(points) < least:
+        raise UserError(
+            f'{where}: points are {reprlib.repr(points)}, but a {kind} needs {least} or more [x, y] within '
+            f'{FARTHEST} pixels'
+        )
+
+
+def _is_place(value: Any) -> bool:
+    return type(value) in (int, float) and -FARTHEST <= value <= FARTHEST
 
 
 def draw(path: Path, classes: Classes) -> np.ndarray:
@@ -89,10 +125,24 @@ def _fill(mask: np.ndarray, shape: dict, index: int) -> None:
         radius = int(round(np.hypot(*(points[1] - points[0]))))
         cv2.circle(mask, np.round(points[0]).astype(int).tolist(), radius, index, cv2.FILLED)
     elif kind == 'mask':  # a PNG of the box whose first corner is the first point
-        with Image.open(io.BytesIO(base64.b64decode(shape['mask']))) as image:
-            drawn = np.array(image.convert('L')) > 0
         x, y = points[0].astype(int)
+        drawn = _decoded(shape.get('mask'), (mask.shape[1], mask.shape[0]))
+        if min(x, y) < 0:
+            raise UserError(f'shape {shape["label"]!r}: its mask begins at {x}, {y}, outside of the picture')
         box = mask[y : y + drawn.shape[0], x : x + drawn.shape[1]]
         box[drawn[: box.shape[0], : box.shape[1]]] = index
     else:
         raise UserError(f'shape_type {kind!r} is not filled; draw a polygon, rectangle, circle or mask')
+
+
+def _decoded(text: Any, largest: tuple[int, int]) -> np.ndarray:
+    """The PNG of a mask, bool (H, W), of no more pixels than its picture has, (width, height)."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text)), formats=['PNG']) as image:
+            if image.width > largest[0] or image.height > largest[1]:
+                raise UserError(f'a mask of {image.width} x {image.height} pixels is larger than its picture')
+            return np.array(image.convert('L')) > 0
+    except UserError:
+        raise
+    except (TypeError, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f'a mask that is no PNG in base64, which labelme writes: {error}') from error
