@@ -69,6 +69,7 @@ class DeepLabRunner(Runner):
 
     _stop: StopRequest | None = None
     _evaluates = False
+    _normalises_alone = False
 
     optional_hooks = ('strict_load', 'exact_resume', 'batch_norm', 'batch_loss', 'finite', 'fast_inference')
     """Names of default_hooks, beside MMEngine's, that None leaves out."""
@@ -86,6 +87,8 @@ class DeepLabRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to its device and wrap it for a distributed run."""
         if self.distributed and not torch.cuda.is_available():
+            layers = [layer for layer in model.train().modules() if isinstance(layer, nn.SyncBatchNorm)]
+            self._normalises_alone = any(layer.training for layer in layers)
             model = revert_sync_batchnorm(model)
             defaults = dict(
                 broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False)
@@ -138,6 +141,12 @@ class DeepLabRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train; SIGTERM and a first Ctrl-C save and leave (`engine.stopping`)."""
+        if self._normalises_alone:
+            self.logger.warning(
+                'SyncBN needs GPUs: on the CPU each process normalises by its own images, and the running statistics '
+                'are averaged over the processes. With few images a process train in one, or freeze batch norm '
+                "(model.frozen_bn=('backbone', 'decode_head'))"
+            )
         with closing(self._progress), explained_workers(self), StopRequest() as self._stop:
             try:
                 with self._own_weights():

@@ -213,6 +213,12 @@ def _check_choices(cfg: Config) -> None:
     if not (inspect.isclass(runner) or (isinstance(runner, str) and RUNNERS.get(runner))):
         near = suggestion(str(runner), RUNNERS.module_dict)
         raise PreflightError(f"config key 'runner_type': nothing is registered as {runner!r}{near}")
+    runner_class = runner if inspect.isclass(runner) else RUNNERS.get(runner)
+    if cfg.get('strategy') and 'strategy' not in inspect.signature(runner_class.__init__).parameters:
+        raise PreflightError(
+            f"config key 'strategy' is read by runner_type='FlexibleRunner' only, and {runner} would ignore it: every "
+            'process would hold the whole model. Leave it out'
+        )
     level = cfg.get('log_level', 'INFO')
     names = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
     if not (level in names or (isinstance(level, int) and not isinstance(level, bool))):

@@ -8,9 +8,13 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from tiny_training import tiny_runner
+from torch import nn
 from torch.utils.data import Dataset
 
 from mmseg_deeplab.engine import DeepLabRunner
+from mmseg_deeplab.engine.hooks import checkpoint
+from mmseg_deeplab.errors import UserError
 
 MOBILENET = dict(type='DeepLabMobileNetV2', width=0.25)
 V3 = dict(type='DeepLabV3Head', channels=8, rates=(6,), aspp_dropout=0)
@@ -41,7 +45,7 @@ class Pictures(Dataset):
 
 
 def train(work_dir, head, processes, launcher='none', frozen=('backbone', 'decode_head'), **model):
-    """Four iterations of four pictures in all; returns weights and statistics, and what was logged."""
+    """Four iterations of four pictures in all; returns weights and statistics, and what was logged or warned of."""
     torch.manual_seed(0)
     preprocessor = dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3, size=(33, 33))
     runner = DeepLabRunner(
@@ -74,13 +78,15 @@ def train(work_dir, head, processes, launcher='none', frozen=('backbone', 'decod
         experiment_name=f'two_{os.getpid()}_{launcher}',
         launcher=launcher,
     )
+    warnings = []
+    runner.logger.warning = warnings.append
     runner.train()
     model = runner.model.module if launcher != 'none' else runner.model
     state = {name: value.detach().clone() for name, value in model.state_dict().items()}
     logged = {
         name: value.data[0].tolist() for name, value in runner.message_hub.log_scalars.items() if 'decode' in name
     }
-    return state, logged
+    return state, {**logged, 'warnings': warnings}
 
 
 def in_two(tmp_path, *arguments, **options):
@@ -116,8 +122,9 @@ def test_two_processes_train_what_one_trains(name, tmp_path, monkeypatch):
     others = in_two(tmp_path, HEADS[name])
     for state, values in others:
         assert max((value.float() - alone[key].float()).abs().max().item() for key, value in state.items()) < 1e-5
-        assert values.keys() == logged.keys() and any('loss' in key for key in logged)
-        for key in logged:
+        assert values.pop('warnings') == []
+        assert values.keys() == logged.keys() - {'warnings'} and any('loss' in key for key in logged)
+        for key in values:
             assert values[key] == pytest.approx(logged[key], rel=1e-4, abs=1e-5), key
 
 
@@ -130,9 +137,32 @@ def test_four_losses_of_v2(tmp_path, monkeypatch):
         assert max((value.float() - alone[key].float()).abs().max().item() for key, value in state.items()) < 1e-5
 
 
-def test_statistics_are_those_of_all_processes(tmp_path, monkeypatch):
+@pytest.mark.parametrize('norm', ['BN', 'SyncBN'])
+def test_statistics_are_those_of_all_processes(norm, tmp_path, monkeypatch):
     """With batch norm trained: one model in both, whose first statistics are the mean of those of both halves."""
     monkeypatch.setenv('LOCAL_RANK', '0')
-    (first, _), (second, _) = in_two(tmp_path, HEADS['cross entropy'], frozen=())
+    (first, told), (second, _) = in_two(
+        tmp_path, HEADS['cross entropy'], frozen=(), norm_cfg=dict(type=norm, requires_grad=True)
+    )
+    assert [warning[:18] for warning in told['warnings']] == ['SyncBN needs GPUs:'] * (norm == 'SyncBN')
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert any('running_mean' in name and value.any() for name, value in first.items())
+
+
+def test_one_process_writes_the_log(tmp_path, monkeypatch):
+    """One console, one log file and one set of scalars, whatever the number of processes."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    in_two(tmp_path, HEADS['cross entropy'])
+    logs, scalars = list((tmp_path / 'two').rglob('*.log')), list((tmp_path / 'two').rglob('scalars.json'))
+    assert len(logs) == len(scalars) == 1
+    assert [json.loads(line)['step'] for line in scalars[0].read_text().splitlines()] == [1, 2, 3, 4]
+    assert logs[0].read_text().count('(train) [1][4/8]') == 1
+
+
+def test_a_model_in_shards_is_not_saved_whole(tmp_path, monkeypatch):
+    """Sharding needs an accelerator, so another class stands in for its wrapper."""
+    monkeypatch.setattr(checkpoint, 'FullyShardedDataParallel', nn.Linear)
+    runner = tiny_runner(tmp_path, 1)
+    with pytest.raises(UserError, match="CrashSafeCheckpointHook writes whole weights, but FSDP .*'CheckpointHook'"):
+        runner.train()
+    assert not runner.model.seen

@@ -53,6 +53,7 @@ from mmseg_deeplab.preflight.signatures import parameters, wrong_type
         ({'randomness.sed': 1}, ['randomness.sed', "did you mean 'seed'"]),
         ({'env_cfg.cudnn_bechmark': True}, ["did you mean 'cudnn_benchmark'"]),
         ({'auto_scale_lr.enabled': True}, ['auto_scale_lr.enabled', "did you mean 'enable'"]),
+        ({'strategy': dict(type='FSDPStrategy')}, ["'strategy'", 'DeepLabRunner would ignore it']),
         ({'train_dataloder': {}}, ['train_dataloder', "did you mean 'train_dataloader'"]),
         ({'train_dataloader.batch_size': 'two'}, ["train_dataloader.batch_size' is 'two'", 'needs int']),
         ({'optim_wrapper.optimizer.lr': 'fast'}, ["optim_wrapper.optimizer.lr' is 'fast'", 'needs float']),

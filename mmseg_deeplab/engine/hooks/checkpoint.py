@@ -11,6 +11,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from mmseg.registry import HOOKS
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ...checkpoints.save import atomic_write, remove_unfinished
 from ...checkpoints.work_dir import LAST, best_of, newest_checkpoint, number_in, unnoticed_best
@@ -121,10 +122,17 @@ class CrashSafeCheckpointHook(CheckpointHook):
         """Settle the interval, look at disk and work dir, and remove unfinished files of an earlier run.
 
         Raises:
-            UserError: If the validation gives no score of the name in `save_best`.
+            UserError: If the validation gives no score of the name in `save_best`, or the model's parts are spread over
+                the processes (FSDP).
             UserOSError: If the disk has no room for a checkpoint.
         """
         self._check_save_best(runner)
+        if any(isinstance(module, FullyShardedDataParallel) for module in runner.model.modules()):
+            raise UserError(
+                'default_hooks.checkpoint: CrashSafeCheckpointHook writes whole weights, but FSDP spreads them over '
+                "the processes. Set default_hooks.checkpoint.type='CheckpointHook', which is not safe from crashes, "
+                'or train without FSDP'
+            )
         if self.interval is None:
             last = runner.max_epochs if self.by_epoch else runner.max_iters
             self.interval = runner.train_loop.val_interval if runner.val_loop is not None else last
