@@ -1,5 +1,6 @@
 """The scripts of benchmarks/, as docs/benchmarks.md and their own descriptions call them, at small sizes."""
 
+import importlib
 import importlib.util
 import json
 import re
@@ -124,3 +125,12 @@ def test_ways_to_compute_a_network(run):
     for way in ('mmseg', 'folded', 'channels-last', 'onnxruntime', 'bf16', 'eager'):
         row = rf'\| mobilenetv2 \| {way} \| {NUMBER} \| {NUMBER} \({NUMBER} - {NUMBER}\) \| ({NUMBER}) % \|'
         assert float(re.search(row, printed)[1]) > (90 if way == 'bf16' else 99.9)
+
+
+@pytest.mark.parametrize('part', ['train', 'test', 'predict'])
+def test_soak(part, repo, monkeypatch):
+    """Each part takes its readings over as many steps as it is asked for, and leaves no file open."""
+    monkeypatch.syspath_prepend(str(repo / 'benchmarks'))
+    soak = importlib.import_module('soak')
+    found = soak.run_part(part, 20)
+    assert found['number'] == 20 and found['late'] > 50 and found['files'] <= 0
