@@ -29,7 +29,8 @@ from ..crf import CRFPool, DenseCRF
 from ..datasets.bands import Bands, read_shown
 from ..datasets.palette import voc_palette
 from ..errors import UserError
-from ..models.segmentor import CoarseLogits, is_upright, keeping_logits
+from ..models import DeepLab
+from ..models.segmentor import CoarseLogits, check_finite, is_upright, keeping_logits
 from .model import Segmentor
 from .pipelines import pipeline_without_truth, test_pipeline
 from .pooling import Pooled
@@ -265,7 +266,7 @@ class _Session:
         model: Any = unwrap(self.model)
         coarse, meta = sample.get('coarse_logits'), sample.metainfo
         logits = take_logits(model, sample) if coarse is None else coarse.data
-        _check_finite(logits, name)
+        check_finite(logits, name)
         if coarse is None:
             return logits
         size = tuple(meta['ori_shape'][:2])
@@ -344,8 +345,21 @@ class _Session:
             yield batch
 
     def _through_network(self, batch: list[_Loaded], pool: CRFPool | None) -> list[Callable[[], Prediction]]:
+        model = unwrap(self.model)
+        whole = not isinstance(model, DeepLab) or (model.test_cfg or {}).get('mode', 'whole') == 'whole'
+        if not whole and self.crf is None and not self.tta:
+            return [self._slid(*each) for each in zip(batch, self._samples(batch, nullcontext()), strict=True)]
         keep = keeping_logits('coarse') if self.crf is None else keep_logits(self.network)
         return [self._answer(*each, pool) for each in zip(batch, self._samples(batch, keep), strict=True)]
+
+    def _slid(self, loaded: _Loaded, sample: SegDataSample) -> Callable[[], Prediction]:
+        """By windows no logits are kept, which would be of full size: probabilities take a second way through them."""
+
+        def probabilities() -> np.ndarray:
+            (again,) = self._samples([loaded], keeping_logits('full'))
+            return _probabilities(unwrap(self.model), again, loaded.picture.name)()
+
+        return lambda: self._prediction(loaded, sample, probabilities)
 
     @torch.no_grad()
     def _samples(self, batch: list[_Loaded], keep: AbstractContextManager[None]) -> list[SegDataSample]:
@@ -390,7 +404,7 @@ def _probabilities(model: Any, sample: Any, name: str) -> Callable[[], np.ndarra
     """What makes the probabilities (C, H, W) of a sample, of the network's small logits where it has kept those."""
     coarse = sample.get('coarse_logits')
     logits = sample.seg_logits.data if coarse is None else coarse.data
-    _check_finite(logits, name)
+    check_finite(logits, name)
 
     def make() -> np.ndarray:
         full = logits if coarse is None else model.full_logits(coarse, sample.metainfo)
@@ -411,10 +425,3 @@ def _warn_of_resizing(sample: Any, name: str) -> bool:
             level=logging.WARNING,
         )
     return resized
-
-
-def _check_finite(logits: Tensor, name: str) -> None:
-    if not torch.isfinite(logits).all():
-        raise UserError(
-            f'{name}: the network answers with NaN or infinite numbers; look at the checkpoint, or at precision'
-        )

@@ -118,6 +118,14 @@ def _upright(maps: Tensor, meta: Mapping) -> Tensor:
     return maps
 
 
+def check_finite(logits: Tensor, name: str) -> None:
+    """Raise a UserError that names the picture if its logits are no numbers that a class could be chosen by."""
+    if not torch.isfinite(logits).all():
+        raise UserError(
+            f'{name}: the network answers with NaN or infinite numbers; look at the checkpoint, or at precision'
+        )
+
+
 def _slide_spans(length: int, window: int, stride: int) -> list[Span]:
     """Where MMSegmentation's windows lie along a side: one stride apart, the last one moved back to its end."""
     count = max(length - window + stride - 1, 0) // stride + 1
@@ -544,6 +552,7 @@ class DeepLab(EncoderDecoder):
         kind = torch.uint8 if self.out_channels <= 256 else torch.int16
         labels = inputs.new_empty(len(inputs), 1, *inputs.shape[2:], dtype=kind)
         for top, left, part in self._slide(inputs, [sample.metainfo for sample in data_samples]):
+            check_finite(part, str(data_samples[0].metainfo.get('img_path') or 'a picture'))
             labels[..., top : top + part.shape[2], left : left + part.shape[3]] = part.argmax(1, keepdim=True)
         for label, sample in zip(labels, data_samples, strict=True):
             sample.pred_sem_seg = PixelData(data=_upright(label, sample.metainfo))

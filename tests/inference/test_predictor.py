@@ -58,6 +58,27 @@ def test_file_and_array_give_the_same_labels_at_the_original_size(saved, picture
     assert not np.array_equal(segment(model, picture[..., ::-1].copy()), from_array)  # so the order of colours counts
 
 
+def test_windows_keep_no_logits_of_the_picture_s_size(saved, picture, monkeypatch):
+    """MMSegmentation's slide mode: labels without them, probabilities those of its own inference."""
+    cfg, checkpoint = copy.deepcopy(saved[0]), saved[1]
+    cfg.model.test_cfg = dict(mode='slide', crop_size=(65, 65), stride=(43, 43))
+    model = init_model(cfg, checkpoint, device='cpu')
+    kept = []
+    inference = type(model).slide_inference
+    monkeypatch.setattr(type(model), 'slide_inference', lambda *args: kept.append(inference(*args)) or kept[-1])
+    prediction = predict(model, picture)
+    assert prediction.labels.shape == (100, 126) and not kept
+    probabilities = prediction.probabilities()
+    (logits,) = kept
+    np.testing.assert_allclose(probabilities, logits[0].softmax(0), rtol=1e-6)
+    np.testing.assert_array_equal(prediction.labels, logits[0].argmax(0))
+    assert len(np.unique(prediction.labels)) > 1
+
+    model.decode_head.conv_seg.weight.data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match='NaN or infinite'):
+        predict(model, picture)
+
+
 def test_the_crf_is_taken_for_one_call(saved, picture):
     pytest.importorskip('pydensecrf', reason='pydensecrf2 is not installed')
     model = init_model(*saved, device='cpu')
