@@ -15,8 +15,9 @@ PLACEHOLDERS = {
 
 
 def pages(repo: Path) -> list[Path]:
-    """Every page for readers, but the changelog, which keeps what once was."""
-    return [*sorted(repo.glob('README*.md')), repo / 'CONTRIBUTING.md', *sorted((repo / 'docs').rglob('*.md'))]
+    """Every page for readers, but the changelog, which keeps what once was, and the page that the tests write."""
+    docs = [path for path in sorted((repo / 'docs').rglob('*.md')) if path.name != 'robustness.md']
+    return [*sorted(repo.glob('README*.md')), repo / 'CONTRIBUTING.md', *docs]
 
 
 def described(repo: Path) -> list[Path]:

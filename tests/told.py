@@ -21,9 +21,9 @@ HEAD = """# What happens to what can not be used
 
 Every row is a test of this repository: what it gives that is wrong or odd, and the sentence that its user is told. The
 page is written by the tests (tests/told.py), and a test fails when its sentence is no longer the one below. Of tests
-that try several things, the first one is shown. Paths are shortened to `...`.
+that try several things, the first one is shown, of its values by name in brackets. Paths are shortened to `...`.
 
-| room | tried | told |
+| file | tried | told |
 |---|---|---|
 """
 _messages: list[str] = []
@@ -58,14 +58,14 @@ def pytest_runtest_call(item):
         outcome = yield
     finally:
         UserError.__init__ = before
-    if outcome.excinfo or not _messages:
+    if outcome.excinfo or not _messages or 'Traceback' in _messages[0]:
         return
     row = row_of(item, shortened(_messages[0]))
     if item.config.getoption('--write-robustness'):
         worker = getattr(item.config, 'workerinput', {}).get('workerid', 'main')
-        with open(PARTS / f'{worker}.jsonl', 'a', encoding='utf-8') as file:
+        with (PARTS / f'{worker}.jsonl').open('a', encoding='utf-8') as file:  # tests replace `open`
             file.write(json.dumps([item.nodeid, *row]) + '\n')
-    elif (expected := rows().get(row[:2])) and item.nodeid == first_of(item) and loose(expected) != loose(row[2]):
+    elif (expected := rows().get(row[:2])) and loose(expected) != loose(row[2]):
         outcome.force_exception(
             AssertionError(f'docs/robustness.md says {expected!r}, told was {row[2]!r}: --write-robustness mends it')
         )
@@ -86,16 +86,15 @@ def pytest_sessionfinish(session):
 
 
 def row_of(item, message: str) -> tuple[str, str, str]:
-    """Room, what the test tries, and the message."""
-    room = Path(item.nodeid.split('::')[0]).parent.name
-    tried = item.originalname.removeprefix('test_').replace('_', ' ')
-    return room, tried, message.replace('|', '\\|').replace('\n', ' ')
+    """File of the test, what it tries, and the message."""
+    path, *names = item.nodeid.split('::')
+    tried = ': '.join(names).replace('test_', '').replace('_', ' ')
+    return path.removeprefix('tests/'), in_table(tried), in_table(message)
 
 
-def first_of(item) -> str:
-    """The test of the same function whose row the page shows."""
-    same = [other.nodeid for other in item.session.items if other.nodeid.split('[')[0] == item.nodeid.split('[')[0]]
-    return min(same)
+def in_table(text: str) -> str:
+    """The text as a cell of a table."""
+    return ' '.join(text.replace('|', '\\|').split())
 
 
 def shortened(message: str) -> str:
@@ -119,6 +118,6 @@ def rows() -> dict[tuple[str, str], str]:
     if not _rows and PAGE.is_file():
         for line in PAGE.read_text(encoding='utf-8').splitlines()[1:]:
             cells = re.split(r'(?<!\\) ?\| ?', line)
-            if len(cells) == 5 and cells[1] not in ('room', '---'):
+            if len(cells) == 5 and cells[1] not in ('file', '---'):
                 _rows[cells[1], cells[2]] = cells[3]
     return _rows

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, flop_registry
 
-from .layers import first_convolution
+from .layers import image_channels
 
 
 @dataclass
@@ -85,7 +85,7 @@ def complexity(model: nn.Module, shape: tuple[int, int] = (513, 513), space_to_b
     """
     # Nothing is computed on the meta device, and attention is not fused there into operators that have no formula.
     model = copy.deepcopy(model).to('meta').eval()
-    image = torch.empty(1, first_convolution(model)[1].in_channels, *shape, device='meta')
+    image = torch.empty(1, image_channels(model), *shape, device='meta')
     padded = {torch.ops.aten.convolution: _padded_conv_flop} if space_to_batch else {}
     with torch.no_grad():
         flops = _count(model, image, padded)

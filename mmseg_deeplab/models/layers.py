@@ -25,6 +25,11 @@ def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
     return next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
 
 
+def image_channels(model: nn.Module) -> int:
+    """Bands of the images that a model takes: those of its first convolution; 3 for a model without one."""
+    return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
+
+
 class SamePadConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's 'SAME': n cells become ceil(n / stride).
 

@@ -350,7 +350,9 @@ class DeepLab(EncoderDecoder):
 
     def _check_bands(self, settings: object) -> None:
         """Check that the data preprocessor, as its config has it, suits the bands: a mean and a spread for each."""
-        bands, preprocessor = self.backbone.in_channels, self.data_preprocessor
+        bands, preprocessor = getattr(self.backbone, 'in_channels', None), self.data_preprocessor
+        if bands is None:  # a backbone of somebody's own
+            return
         for name in ('mean', 'std'):
             values = getattr(preprocessor, name, None)
             if values is not None and len(values) != bands:

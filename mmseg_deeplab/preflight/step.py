@@ -14,7 +14,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ..models.layers import first_convolution
+from ..models.layers import image_channels
 from .building import explained
 from .errors import PreflightError, reason
 from .kinds import name_of, pair
@@ -181,7 +181,7 @@ def _batch(
     """Normalised noise with labels of all classes; what else a sample holds is cut from the real ones."""
     if real is None:
         size = getattr(network.data_preprocessor, 'size', None) or DEFAULT_SIZE
-        bands = first_convolution(network)[1].in_channels
+        bands = image_channels(network)
         inputs, samples = torch.zeros(1, bands, *size), [SegDataSample()]
     else:
         inputs, samples = real

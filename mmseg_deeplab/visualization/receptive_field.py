@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
 from ..errors import UserError
-from ..models.layers import first_convolution
+from ..models.layers import image_channels
 from .text import drawable, text_style
 
 aten = torch.ops.aten
@@ -152,7 +152,7 @@ def trace_fields(
         module.register_forward_hook(store)
     model.eval()  # whose result some models of MMSegmentation leave out
     with torch.no_grad(), tracker, trace:
-        model(torch.zeros(1, first_convolution(model)[1].in_channels, *shape, device=next(model.parameters()).device))
+        model(torch.zeros(1, image_channels(model), *shape, device=next(model.parameters()).device))
     return trace.layers, fields
 
 
@@ -314,9 +314,7 @@ def inspect_fields(
         print_log(f'Of the scales {scales} of the input, only the first is looked at', 'current')
         model.multi_scale_inputs = scales[:1]
     layers, fields = trace_fields(model, (size, size))
-    images = torch.randn(
-        2, first_convolution(model)[1].in_channels, size, size, generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.randn(2, image_channels(model), size, size, generator=torch.Generator().manual_seed(0))
     if not trained:
         print_log(f'Calibrating batch norm on noise of {size} x {size} pixels', 'current')
         calibrate_batch_norm(model, images)

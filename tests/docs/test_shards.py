@@ -4,11 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
-from mmseg_deeplab.cli.predict import _shard
+from mmseg_deeplab.cli.options import shard_of
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_a_slurm_array_takes_every_part(blocks, monkeypatch):
     parts = []
     for number in range(first, last + 1):
         monkeypatch.setenv('SLURM_ARRAY_TASK_ID', str(number))
-        parts.append(_shard(os.path.expandvars(text)))
+        parts.append(shard_of(Namespace(shard=os.path.expandvars(text))))
     assert {part.count for part in parts} == {len(parts)}
     assert [part.index for part in parts] == list(range(len(parts)))
 

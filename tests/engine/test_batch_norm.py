@@ -165,7 +165,7 @@ def test_a_short_training_evaluates_as_it_trained(tmp_path):
             on_batch = model.encode_decode(images, []).argmax(1)
         assert (on_batch == labels).float().mean() > 0.9  # it has learned
         agreement[len(hooks)] = (on_running == on_batch).float().mean().item()
-    assert agreement[0] < 0.7 and agreement[1] > 0.95, agreement
+    assert agreement[0] < 0.85 and agreement[1] > 0.95, agreement
 
 
 def pictures(number: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

@@ -81,6 +81,8 @@ def _promises() -> dict[str, tuple[str, dict, tuple[int, ...]]]:
         strides = {model.output_stride} | ({8} if model.output_stride == 16 else set())
         strides |= {int(stride) for stride in re.findall(r'\b(?:stride|at) (8|16|32)\b', header)}
         backbone = {**model.backbone.to_dict(), 'init_cfg': None}
+        if 'norm_cfg' in backbone:  # beside the model's, as the segmentor hands them on
+            backbone['norm_cfg'] = {**model.norm_cfg.to_dict(), **backbone['norm_cfg'], 'type': 'BN'}
         case = (backbone, tuple(sorted(strides)))
         if len(strides) > 1:
             found.setdefault(json.dumps(case), (path.stem, *case))

@@ -27,7 +27,7 @@ from mmseg_deeplab.preflight.step import check_prediction, check_step
         ({'val_evaluator.class_subset': ['dragon']}, ['val_evaluator', "class_subset='dragon'"]),
         ({'model.decode_head.channels': 0}, ['model.decode_head', 'numbers of channels', '0?']),
         ({'model.norm_cfg.momentum': 5}, ['momentum=5', 'from 0 to 1']),
-        ({'model.data_preprocessor.std': [0, 0, 0]}, ['not finite', 'model.data_preprocessor', 'std 0']),
+        ({'model.data_preprocessor.std': [0, 0, 0]}, ['model.data_preprocessor', 'std=[0', 'must be positive']),
         (
             {'model.decode_head.loss_decode': dict(type='SegCrossEntropy', class_weight=[1, 2])},
             ['class_weight has 2 entries', '7 classes'],

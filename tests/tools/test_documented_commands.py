@@ -100,6 +100,8 @@ def place(repo, tmp_path_factory):
     """A folder in which the pages' commands find what they name."""
     here = tmp_path_factory.mktemp('place')
     (here / 'configs').symlink_to(repo / 'configs')
+    (here / 'docs').mkdir()
+    (here / 'docs/images').symlink_to(repo / 'docs/images')
     generated_data(here)
     released_weights(here, repo / 'tests')
     own_configs(here, (repo / 'docs/results.md').read_text(encoding='utf-8'))
