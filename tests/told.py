@@ -58,7 +58,7 @@ def pytest_runtest_call(item):
         outcome = yield
     finally:
         UserError.__init__ = before
-    if outcome.excinfo or not _messages or 'Traceback' in _messages[0]:
+    if outcome.excinfo or not _messages or any(words in _messages[0] for words in ('Traceback', 'sys.path')):
         return
     row = row_of(item, shortened(_messages[0]))
     if item.config.getoption('--write-robustness'):
@@ -106,8 +106,8 @@ def shortened(message: str) -> str:
 
 
 def loose(message: str) -> str:
-    """The message without its numbers, which can depend on the machine."""
-    return re.sub(r'[\d.]+(e[+-]?\d+)?', '#', message)
+    """The message without its numbers and hashes, which can depend on the machine."""
+    return re.sub(r'(?=[a-f]*\d)[0-9a-f]{8,}|[\d.]+(e[+-]?\d+)?', '#', message)
 
 
 _rows: dict[tuple[str, str], str] = {}
