@@ -181,9 +181,8 @@ def connections(model: nn.Module) -> nn.Module:
                 setattr(module, name, nn.Identity())
     for module in model.modules():
         if isinstance(module, NonLocal2d):
-            nn.init.zeros_(
-                module.get_parameter('theta.conv.weight')
-            )  # all cells are alike, and none is left out by rounding
+            # All cells are alike then, and none is left out by rounding.
+            nn.init.zeros_(module.get_parameter('theta.conv.weight'))
     return model
 
 

@@ -33,7 +33,9 @@ def test_panels_of_every_sample(run_test, tmp_path, mode):
 
 def test_only_the_drawn_images_are_decoded_again(run_test, tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(panels, 'read_image', lambda path: read.append(path) or mmcv.imread(path, channel_order='rgb'))
+    monkeypatch.setattr(
+        panels, 'read_shown', lambda path, bands: read.append(path) or mmcv.imread(path, channel_order='rgb')
+    )
     run_test([{'type': 'PanelHook', 'out_dir': str(tmp_path / 'show'), 'max_images': 2}], crf=True)
     assert sorted(file.name for file in (tmp_path / 'show').iterdir()) == ['shape_0.png', 'shape_3.png']
     assert len(read) == 2

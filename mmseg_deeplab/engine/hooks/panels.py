@@ -14,7 +14,7 @@ from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
 from ...checkpoints.save import atomic_write
-from ...datasets.images import read_image
+from ...datasets.bands import read_shown
 from ...errors import UserError
 from ...evaluation.metric import BEFORE_CRF, label_map
 from ...visualization import draw_panels
@@ -81,9 +81,8 @@ class PanelHook(Hook):
 
     def _draw(self, sample: dict, path: Path, meta: dict) -> None:
         truth, before = (label_map(sample, key) if key in sample else None for key in ('gt_sem_seg', BEFORE_CRF))
-        file, bands = sample['img_path'], sample.get('bands')
         picture = draw_panels(
-            bands.read_picture(file) if bands else read_image(file),
+            read_shown(sample['img_path'], sample.get('bands')),
             label_map(sample, 'pred_sem_seg'),
             meta['classes'],
             meta['palette'],
