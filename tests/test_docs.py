@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from page_commands import commands, described, pages
+from told import rows
 
 from mmseg_deeplab.cli import COMMANDS
 from mmseg_deeplab.cli.configure import load_config
@@ -121,6 +122,13 @@ def test_every_file_that_a_page_names_exists(page):
     missing = {name for name in named if not (REPO / name).exists()}
     missing |= {link for link in links if not (page.parent / link).exists()}
     assert not missing
+
+
+def test_every_row_of_the_page_of_robustness_has_its_test():
+    assert len(rows()) > 400
+    for file, tried in rows():
+        name = tried.split('[')[0].split(': ')[-1].replace(' ', '_')
+        assert f'def test_{name}(' in (REPO / 'tests' / file).read_text(encoding='utf-8'), (file, tried)
 
 
 def test_the_architecture_names_files_that_exist():

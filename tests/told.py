@@ -29,12 +29,10 @@ that try several things, the first one is shown, of its values by name in bracke
 _messages: list[str] = []
 
 
-class _Recording(UserError):
-    """`UserError.__init__`, which notes its message."""
-
-    def __init__(self, *arguments):
-        ValueError.__init__(self, *arguments)
-        _messages.append(str(self))
+def _note(error, *arguments):
+    """In the place of `UserError.__init__`, so that the message is noted."""
+    ValueError.__init__(error, *arguments)
+    _messages.append(str(error))
 
 
 def pytest_addoption(parser):
@@ -53,7 +51,7 @@ def pytest_runtest_call(item):
     """Compare what the test is told with the page, or note it for the page."""
     _messages.clear()
     before = UserError.__init__
-    UserError.__init__ = _Recording.__init__
+    UserError.__init__ = _note
     try:
         outcome = yield
     finally:
@@ -88,7 +86,7 @@ def pytest_sessionfinish(session):
 def row_of(item, message: str) -> tuple[str, str, str]:
     """File of the test, what it tries, and the message."""
     path, *names = item.nodeid.split('::')
-    tried = ': '.join(names).replace('test_', '').replace('_', ' ')
+    tried = ': '.join(name.removeprefix('test_') for name in names).replace('_', ' ')
     return path.removeprefix('tests/'), in_table(tried), in_table(message)
 
 

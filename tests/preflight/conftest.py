@@ -29,7 +29,7 @@ def cfg(demo_config, generated, tmp_path) -> Config:
     """The demo's config on a generated dataset; a test may change it."""
     cfg = copy.deepcopy(demo_config)
     set_data_root(cfg, generated)
-    cfg.work_dir = str(tmp_path / 'work')
+    cfg.work_dir = str(tmp_path / 'run')
     return cfg
 
 

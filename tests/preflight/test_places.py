@@ -99,7 +99,7 @@ def test_a_checkpoint_that_is_no_path(cfg):
 @pytest.mark.parametrize('named', [True, False])
 @pytest.mark.parametrize('done', [8, 10])
 def test_a_training_that_is_over(cfg, tmp_path, named, done):
-    work = tmp_path / 'work'
+    work = tmp_path / 'run'
     work.mkdir()
     path = work / f'iter_{done}.pth'
     torch.save(dict(meta=dict(iter=done, epoch=0), state_dict={}), path)
