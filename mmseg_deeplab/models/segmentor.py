@@ -554,7 +554,8 @@ class DeepLab(EncoderDecoder):
         kind = torch.uint8 if self.out_channels <= 256 else torch.int16
         labels = inputs.new_empty(len(inputs), 1, *inputs.shape[2:], dtype=kind)
         for top, left, part in self._slide(inputs, [sample.metainfo for sample in data_samples]):
-            check_finite(part, str(data_samples[0].metainfo.get('img_path') or 'a picture'))
+            for logits, sample in zip(part, data_samples, strict=True):
+                check_finite(logits, str(sample.metainfo.get('img_path') or 'a picture'))
             labels[..., top : top + part.shape[2], left : left + part.shape[3]] = part.argmax(1, keepdim=True)
         for label, sample in zip(labels, data_samples, strict=True):
             sample.pred_sem_seg = PixelData(data=_upright(label, sample.metainfo))

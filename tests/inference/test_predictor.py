@@ -58,7 +58,7 @@ def test_file_and_array_give_the_same_labels_at_the_original_size(saved, picture
     assert not np.array_equal(segment(model, picture[..., ::-1].copy()), from_array)  # so the order of colours counts
 
 
-def test_windows_keep_no_logits_of_the_picture_s_size(saved, picture, monkeypatch):
+def test_windows_keep_no_logits_of_the_picture_s_size(saved, picture, monkeypatch, tmp_path):
     """MMSegmentation's slide mode: labels without them, probabilities those of its own inference."""
     cfg, checkpoint = copy.deepcopy(saved[0]), saved[1]
     cfg.model.test_cfg = dict(mode='slide', crop_size=(65, 65), stride=(43, 43))
@@ -74,9 +74,17 @@ def test_windows_keep_no_logits_of_the_picture_s_size(saved, picture, monkeypatc
     np.testing.assert_array_equal(prediction.labels, logits[0].argmax(0))
     assert len(np.unique(prediction.labels)) > 1
 
-    model.decode_head.conv_seg.weight.data[0, 0] = torch.nan
-    with pytest.raises(ValueError, match='NaN or infinite'):
-        predict(model, picture)
+    for name in 'good.png', 'bad.png':
+        Image.fromarray(picture).save(tmp_path / name)
+    clean = type(model).encode_decode
+
+    def second_is_nan(self, inputs, metas):
+        logits = clean(self, inputs, metas)
+        return torch.cat([logits[:1], logits[1:] * torch.nan])
+
+    monkeypatch.setattr(type(model), 'encode_decode', second_is_nan)
+    with pytest.raises(ValueError, match='bad.png: .*NaN or infinite'):
+        list(predict(model, [tmp_path / 'good.png', tmp_path / 'bad.png'], batch_size=2))
 
 
 def test_the_crf_is_taken_for_one_call(saved, picture):
