@@ -127,7 +127,7 @@ def test_ways_to_compute_a_network(run):
         assert float(re.search(row, printed)[1]) > (90 if way == 'bf16' else 99.9)
 
 
-@pytest.mark.parametrize('part', ['predict'])
+@pytest.mark.parametrize('part', ['train', 'test', 'predict'])
 def test_soak(part, repo, monkeypatch):
     """Each part takes its readings over as many steps as it is asked for, and leaves no file open."""
     monkeypatch.syspath_prepend(str(repo / 'benchmarks'))

@@ -155,8 +155,9 @@ def test_the_checkpoint_carries_model_classes_and_input(tmp_path, monkeypatch):
         convert_file(tmp_path / 'backbone.pth', tmp_path / 'b.pth', write_config=tmp_path / 'b.py')
 
 
-def test_the_written_config_is_tested_and_trained_as_it_is(tmp_path, repo):
-    net, network = Net(), mobilenets.smp_mobilenet_v3plus
+@pytest.mark.parametrize('network', [nets.kazuto_v2, mobilenets.smp_mobilenet_v3plus])
+def test_the_written_config_is_tested_and_trained_as_it_is(network, tmp_path, repo):
+    net = Net()
     with torch.no_grad():
         network(net, torch.zeros(1, 3, 65, 65))
     torch.save(net.state, tmp_path / 'source.pth')
