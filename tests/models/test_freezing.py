@@ -51,6 +51,8 @@ def test_a_frozen_part(part, other):
         (RESNET, 2, ('conv1', 'bn1', 'layer1', 'layer2'), 'layer3'),
         (MOBILENET, 0, ('conv1',), 'layer1'),
         (MOBILENET, 3, ('conv1', 'layer1', 'layer2', 'layer3'), 'layer4'),
+        (dict(MOBILENET, last_conv=True), 0, ('conv1',), 'conv2'),
+        (dict(MOBILENET, last_conv=True), 6, ('conv1', 'layer1', 'layer6'), 'conv2'),
         (XCEPTION, 1, ('stem', 'blocks.0', 'blocks.1', 'blocks.2'), 'blocks.3'),
         (VGG, 1, ('features.0', 'features.1', 'features.3', 'features.4'), 'features.7'),
     ],

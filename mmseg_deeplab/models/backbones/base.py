@@ -59,8 +59,12 @@ class DeepLabBackbone(BaseModule):
 
     def parts_by_stage(self) -> list[list[nn.Module]]:
         """Its layers from the image on: the stem and each stage, as `frozen_stages` of the segmentor counts them."""
-        stages = [module for name, module in self.named_children() if re.fullmatch(r'layer\d+', name)]
-        return [[module for module in self.children() if module not in stages], *([stage] for stage in stages)]
+        parts: list[list[nn.Module]] = [[]]
+        for name, module in self.named_children():  # in the order of the network; what follows the last stage is of it
+            if re.fullmatch(r'layer\d+', name):
+                parts.append([])
+            parts[-1].append(module)
+        return parts
 
     def init_weights(self) -> None:
         """Initialise, from a pretrained file if `init_cfg` is `dict(type='Pretrained', checkpoint=...)`.
