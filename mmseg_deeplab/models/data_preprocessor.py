@@ -28,8 +28,13 @@ class SegDataPreProcessor(StockSegDataPreProcessor):
     """
 
     def __init__(self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, **kwargs) -> None:
-        if (mean is None) != (std is None) or len(mean or ()) != len(std or ()):
+        if (mean is None) != (std is None):
             raise UserError(f'data_preprocessor: mean={mean} and std={std} must be given together, one each a channel')
+        if len(mean or ()) != len(std or ()):
+            raise UserError(
+                f'data_preprocessor.mean has {len(mean or ())} values, but data_preprocessor.std has '
+                f'{len(std or ())} values: give one each a channel'
+            )
         if mean is not None and not len(mean):
             raise UserError('data_preprocessor: mean and std are empty; give one each a channel')
         if std is not None and min(std) <= 0:

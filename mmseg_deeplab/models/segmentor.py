@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import UserError
 from .backbones import DeepLabBackbone
 from .crf import RefinedByCRF
+from .data_preprocessor import SegDataPreProcessor
 from .heads import DeepLabHead
 from .layers import resize
 from .losses import own_form
@@ -149,9 +150,13 @@ def _hand_on(name: str, value: object, part: Any, place: str, key: str | None = 
 
 
 def _build_preprocessor(cfg: dict) -> nn.Module:
-    """A data preprocessor with a mean and a spread for each band; MMEngine's takes one or three."""
-    bands = {name: cfg[name] for name in ('mean', 'std') if isinstance(cfg.get(name), Sequence)}
+    """A data preprocessor with a mean and a spread for each band."""
     # MMEngine's base class would look in its own registry, unless a default scope were set.
+    kind = class_of(cfg.get('type'))
+    if isinstance(kind, type) and issubclass(kind, SegDataPreProcessor):
+        return MODELS.build(cfg)
+    # MMSegmentation's own, which a config can name by its class, takes one or three.
+    bands = {name: cfg[name] for name in ('mean', 'std') if isinstance(cfg.get(name), Sequence)}
     built = MODELS.build({**cfg, **{name: values[:1] for name, values in bands.items()}})
     for name, values in bands.items():
         setattr(built, name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1))

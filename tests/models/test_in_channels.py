@@ -1,5 +1,6 @@
 """Images of any number of bands: weights for three are inflated by a stated rule, mean and spread are checked."""
 
+import mmseg.models
 import pytest
 import torch
 from mmseg.registry import MODELS
@@ -104,8 +105,17 @@ def test_mean_and_spread_have_a_value_for_each_band(bands):
         build(mean=[1.0] * 3, std=[2.0] * 3)
     with pytest.raises(UserError, match=r'data_preprocessor.std has 3 values'):
         build(mean=[1.0] * bands, std=[2.0] * 3)
+    with pytest.raises(UserError, match='must be positive'):
+        build(mean=mean, std=[1.0] * (bands - 1) + [-1.0])
     with pytest.raises(UserError, match='bgr_to_rgb'):
         build(bgr_to_rgb=True)
+
+
+def test_a_preprocessor_of_mmsegmentation_by_its_class_has_a_value_for_each_band():
+    settings = dict(type=mmseg.models.SegDataPreProcessor, mean=[1.0] * 4, std=[2.0] * 4)
+    model = segmentor(dict(SMALL, in_channels=4), HEAD, data_preprocessor=settings).eval()
+    data = model.data_preprocessor(dict(inputs=[torch.ones(4, 33, 33) * 5], data_samples=None))
+    assert (data['inputs'] == 2).all() and data['inputs'].shape == (1, 4, 33, 33)
 
 
 def test_msc_takes_scores_of_an_image_of_any_bands():
