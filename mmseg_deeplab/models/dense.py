@@ -110,14 +110,10 @@ def measure(net: nn.Module, run: Run, bands: int) -> tuple[list[Tensor], int]:
     Raises:
         UserError: If it takes none.
     """
-    was_training, failure = net.training, None
-    net.eval()
+    failure = None
     for side in SIDES:
         try:
-            with torch.no_grad():
-                features = list(run(net, _noise(bands, side)))
-            net.train(was_training)
-            return features, side
+            return _features(net, run, bands, side), side
         except (RuntimeError, AssertionError) as error:
             failure = error
     raise UserError(f'the network takes no images of {SIDES} pixels: {failure}')
@@ -157,6 +153,17 @@ def make_dense(net: nn.Module, run: Run, bands: int, output_stride: int, name: s
         )
 
 
+def _features(net: nn.Module, run: Run, bands: int, side: int) -> list[Tensor]:
+    """Features of noise in evaluation mode; the network's own mode is left as it was."""
+    was_training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            return list(run(net, _noise(bands, side)))
+    finally:
+        net.train(was_training)
+
+
 def _noise(bands: int, side: int) -> Tensor:
     return torch.randn(1, bands, side, side, generator=torch.Generator().manual_seed(0))
 
@@ -171,11 +178,7 @@ def _input_strides(net: nn.Module, run: Run, bands: int, side: int) -> dict[Any,
 
     kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
     hooks = [m.register_forward_pre_hook(note) for m in net.modules() if isinstance(m, kinds)]
-    was_training = net.training
-    net.eval()
-    with torch.no_grad():
-        run(net, _noise(bands, side))
-    net.train(was_training)
+    _features(net, run, bands, side)
     for hook in hooks:
         hook.remove()
     return strides
@@ -198,8 +201,8 @@ def _set_layer(net: nn.Module, layer: Any, stride: int, rate: int) -> None:
 
 
 def _difference(coarse: nn.Module, dense: nn.Module, run: Run, bands: int, side: int, output_stride: int) -> str:
-    """What of dense features, subsampled, is not that of the coarse network; '' if all is."""
-    coarse, dense = copy.deepcopy(coarse).double(), copy.deepcopy(dense).double()  # rounding grows through layers
+    """What of dense features, subsampled, is not that of the coarse network, which is used up; '' if all is."""
+    coarse, dense = coarse.double(), copy.deepcopy(dense).double()  # rounding grows through layers
     _randomize(coarse)
     for net in (coarse, dense):
         net.eval()
