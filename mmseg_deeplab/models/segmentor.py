@@ -152,7 +152,7 @@ def _hand_on(name: str, value: object, part: Any, place: str, key: str | None = 
 def _build_preprocessor(cfg: dict) -> nn.Module:
     """A data preprocessor with a mean and a spread for each band."""
     # MMEngine's base class would look in its own registry, unless a default scope were set.
-    kind = class_of(cfg.get('type'))
+    kind = class_of(cfg['type']) if 'type' in cfg else None
     if isinstance(kind, type) and issubclass(kind, SegDataPreProcessor):
         return MODELS.build(cfg)
     # MMSegmentation's own, which a config can name by its class, takes one or three.
