@@ -137,7 +137,16 @@ def torchvision_aspp(begin: str) -> tuple[Rule, ...]:
     )
 
 
-def torchvision_mobilenet_part(match: re.Match) -> str:
+def torchvision_mobilenet(begin: str) -> tuple[Rule, ...]:
+    """Rules of MobileNetV2's first convolution and residuals laid out as torchvision's, behind the pattern `begin`."""
+    return (
+        Rule(rf'{begin}0\.0\.weight', 'backbone.conv1.conv.weight'),
+        Rule(rf'{begin}0\.1\.(\w+)', r'backbone.conv1.bn.\1'),
+        Rule(rf'{begin}(\d+)\.conv\.(\d)(?:\.([01]))?\.(\w+)', _torchvision_mobilenet_part),
+    )
+
+
+def _torchvision_mobilenet_part(match: re.Match) -> str:
     """Name here of a parameter of an inverted residual named as torchvision's: groups unit, place, [inner,] parameter.
 
     The 1x1 projection and its batch norm are in no sequence of their own there.

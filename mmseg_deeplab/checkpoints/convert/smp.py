@@ -18,18 +18,16 @@ from .rules import (
     mobilenet_width,
     resnet,
     torchvision_aspp,
-    torchvision_mobilenet_part,
+    torchvision_mobilenet,
 )
 
 ENCODERS = {'encoder.layer1.0.conv1.weight', 'encoder.model.layer1.0.conv1.weight', 'encoder.features.18.0.weight'}
 
 COMMON = (
     Rule(r'encoder\.(?:model\.)?((conv1|bn1|layer\d)\..+)', r'backbone.\1'),
-    Rule(r'encoder\.features\.0\.0\.weight', 'backbone.conv1.conv.weight'),
-    Rule(r'encoder\.features\.0\.1\.(\w+)', r'backbone.conv1.bn.\1'),
+    *torchvision_mobilenet(r'encoder\.features\.'),
     Rule(r'encoder\.features\.18\.0\.weight', 'backbone.conv2.conv.weight'),
     Rule(r'encoder\.features\.18\.1\.(\w+)', r'backbone.conv2.bn.\1'),
-    Rule(r'encoder\.features\.(\d+)\.conv\.(\d)(?:\.([01]))?\.(\w+)', torchvision_mobilenet_part),
     Rule(r'classification_head\..+', dropped='classifier of whole images'),
     Rule(r'segmentation_head\.0\.(\w+)', r'decode_head.conv_seg.\1'),
 )

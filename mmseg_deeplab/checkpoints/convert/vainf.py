@@ -15,26 +15,24 @@ from .rules import (
     encoder_first,
     resnet,
     torchvision_aspp,
-    torchvision_mobilenet_part,
+    torchvision_mobilenet,
 )
 
 LOW_LEVEL_WIDTH = 48
-MOBILENET = r'backbone\.(?:low|high)_level_features\.'
 
-
-RULES = (
-    Rule(MOBILENET + r'0\.0\.weight', 'backbone.conv1.conv.weight'),
-    Rule(MOBILENET + r'0\.1\.(\w+)', r'backbone.conv1.bn.\1'),
-    Rule(MOBILENET + r'(\d+)\.conv\.(\d)(?:\.([01]))?\.(\w+)', torchvision_mobilenet_part),
+BACKBONE = (
+    *torchvision_mobilenet(r'backbone\.(?:low|high)_level_features\.'),
     Rule(r'(backbone\.(?:conv1|bn1|layer\d)\..+)', r'\1'),
-    # v3
+)
+RULES = (
+    *BACKBONE,
     *torchvision_aspp(r'classifier\.classifier\.0'),
     Rule(r'classifier\.classifier\.1\.weight', 'decode_head.extra.0.conv.weight'),
     Rule(r'classifier\.classifier\.2\.(\w+)', r'decode_head.extra.0.bn.\1'),
     Rule(r'classifier\.classifier\.4\.(\w+)', r'decode_head.conv_seg.\1'),
 )
 RULES_PLUS = (
-    *RULES[:4],
+    *BACKBONE,
     Rule(r'classifier\.project\.0\.weight', 'decode_head.low_level.conv.weight'),
     Rule(r'classifier\.project\.1\.(\w+)', r'decode_head.low_level.bn.\1'),
     *torchvision_aspp(r'classifier\.aspp'),
