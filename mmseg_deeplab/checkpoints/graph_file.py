@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from .pickles import Budget, DamagedError, RefusedError
-from .tf_format import BFLOAT16, STRING, array_of, content, dtype_of, fields, message, number, shape_of, text, varint
+from .tf_format import BFLOAT16, STRING, array_of, content, dtype_of, fields, message, number, shape_of, text, varints
 
 READ = '/read'
 """How the operation is called that a variable was read by before it was frozen."""
 VARIABLE = re.compile(r'.*/(weights|depthwise_weights|biases|kernel|depthwise_kernel|bias|gamma|beta|moving_\w+)')
-FLOATS = (5, 'f4'), (6, 'f8')
+FLOATS = {5: '<f4', 6: '<f8'}
+"""Fields of a tensor with float_val and double_val."""
 VARINTS = (7, 10, 11, 13)
 """Fields of a tensor with whole numbers: int_val, int64_val, bool_val, half_val (the bits of float16 and bfloat16)."""
 
@@ -81,23 +82,18 @@ def _tensor(data: memoryview, name: str, budget: Budget) -> np.ndarray | None:
 
 def _numbers(data: memoryview, budget: Budget) -> np.ndarray:
     """The values of a tensor that are written one by one."""
-    floats, whole = dict(FLOATS), []
-    pieces = []
+    pieces, whole = [], []
     for field, value in fields(data):
-        if field in floats:
-            budget.charge(64 + len(content([value])))
-            if len(content([value])) % np.dtype(floats[field]).itemsize:
+        if field in FLOATS:
+            values = content([value])
+            budget.charge(64 + len(values))
+            if len(values) % np.dtype(FLOATS[field]).itemsize:
                 raise DamagedError('a list of numbers that is cut short')
-            pieces.append(np.frombuffer(content([value]), f'<{floats[field]}'))
+            pieces.append(np.frombuffer(values, FLOATS[field]))
         elif field in VARINTS:
-            at = 0
-            while not isinstance(value, int) and at < len(value):
-                item, at = varint(value, at)
+            for item in varints(value):
                 budget.charge(64)
                 whole.append(item - (item >> 63 << 64))
-            if isinstance(value, int):
-                budget.charge(64)
-                whole.append(value - (value >> 63 << 64))
     if whole:
         pieces.append(np.array(whole, np.int64))
     return np.concatenate(pieces) if pieces else np.zeros(0)

@@ -6,6 +6,7 @@ Protocol buffers: https://protobuf.dev/programming-guides/encoding. The numbers 
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +33,17 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
         if data[at - 1] < 128:
             return number, at
     raise DamagedError('a number that has no end')
+
+
+def varints(value: Field) -> Iterator[int]:
+    """The whole numbers of a repeated field: one by itself, or several in a row."""
+    if isinstance(value, int):
+        yield value
+        return
+    at = 0
+    while at < len(value):
+        item, at = varint(value, at)
+        yield item
 
 
 def fields(data: memoryview) -> Iterator[tuple[int, Field]]:
@@ -112,10 +124,10 @@ def dtype_of(kind: int, name: str) -> np.dtype:
 
 
 def array_of(
-    data: bytes | bytearray | memoryview, kind: int, shape: tuple[int, ...], name: str, order: str = '<'
+    data: bytes | bytearray | memoryview, kind: int, shape: tuple[int, ...], name: str, order: Literal['<', '>'] = '<'
 ) -> np.ndarray:
     """A tensor of its bytes."""
-    dtype = dtype_of(kind, name).newbyteorder('>' if order == '>' else '<')
+    dtype = dtype_of(kind, name).newbyteorder(order)
     if math.prod(shape) * dtype.itemsize != len(data):
         raise DamagedError(f'{name} {shape} of {dtype} in {len(data)} bytes')
     array = np.frombuffer(data, dtype).reshape(shape)
