@@ -3,19 +3,16 @@
 The table: https://github.com/google/leveldb/blob/main/doc/table_format.md. Its entries: `tensor_bundle.proto`.
 """
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserFileNotFoundError
-from .foreign import SHARD
+from .foreign import SHARD, TABLE_END
 from .pickles import Budget, DamagedError, RefusedError
 from .tf_format import STRING, array_of, content, crc32c, dtype_of, masked, message, number, shape_of, text, varint
 
-MAGIC = struct.pack('<Q', 0xDB4775248B80FB57)
-"""At the end of a table."""
 FOOTER = 48
 OBJECT = '/.ATTRIBUTES/VARIABLE_VALUE'
 """What TensorFlow 2 appends to the names of variables."""
@@ -84,7 +81,7 @@ def _values(path: Path, offset: int, size: int, name: str, budget: Budget) -> by
 
 def _table(data: memoryview, budget: Budget) -> dict[str, bytes]:
     """All entries of a table."""
-    if len(data) < FOOTER or bytes(data[-8:]) != MAGIC:
+    if len(data) < FOOTER or bytes(data[-8:]) != TABLE_END:
         raise DamagedError('its index has no end')
     _, at = _handle(data[-FOOTER:], 0)  # of the block about blocks
     place, _ = _handle(data[-FOOTER:], at)

@@ -97,6 +97,8 @@ BY_SUFFIX = {
 }
 BY_SUFFIX['.pickle'] = BY_SUFFIX['.pkl']
 SHARD = re.compile(r'\.data-\d{5}-of-\d{5}$')
+TABLE_END = struct.pack('<Q', 0xDB4775248B80FB57)
+"""The magic number at the end of a table in LevelDB's format, as a TensorFlow checkpoint's index is."""
 BY_CONTENT = (
     (0, b'version https://git-lfs', Kind('a pointer of Git LFS, not the file itself', 'fetch it: git lfs pull')),
     (0, b'\x89HDF\r\n\x1a\n', _H5),
@@ -151,7 +153,7 @@ def foreign_kind(path: Path) -> Kind | None:
     for offset, magic, kind in BY_CONTENT:
         if begin[offset:].startswith(magic):
             return kind
-    if end == struct.pack('<Q', 0xDB4775248B80FB57):
+    if end == TABLE_END:
         return _TABLE
     if begin.lstrip(b'\xef\xbb\xbf \r\n\t').lower().startswith(_PAGE):
         return Kind('a web page, which a server sent in its place', 'download it again, by the link of the file itself')
