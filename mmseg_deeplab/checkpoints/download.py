@@ -39,7 +39,8 @@ def fetch(url: str) -> Path:
         UserFileNotFoundError: If it can't be had, or is another file than its name says.
     """
     path, problem = _place_of(url), None
-    if get_dist_info()[0] == 0 and not _is_there(path):
+    first = get_dist_info()[0] == 0
+    if first and not _is_there(path):
         try:
             _download(url, path)
         except UserError as error:
@@ -47,7 +48,7 @@ def fetch(url: str) -> Path:
     barrier()
     if problem is not None:
         raise problem
-    if not _is_there(path):  # another machine than that of the first process
+    if not first and not _is_there(path):  # another machine than that of the first process
         _download(url, path)
     return path
 

@@ -167,6 +167,16 @@ def test_what_lies_in_the_cache_is_only_believed_if_its_hash_fits(tmp_path, serv
     assert len(load(f'{url}/{place.name}')) == 1000 and len(requests) == 1
 
 
+def test_a_file_is_hashed_once_at_each_use(server, content, monkeypatch):
+    url, answers, _ = server
+    answers += [(200, len(content), content)]
+    real, checked = download._is_there, []
+    monkeypatch.setattr(download, '_is_there', lambda path: checked.append(path) or real(path))
+    for uses in (1, 2):
+        assert download.fetch(f'{url}/{hashed(content)}').read_bytes() == content
+        assert len(checked) == uses
+
+
 def test_files_of_one_name_are_kept_apart(tmp_path, server):
     url, answers, _ = server
     for number in range(2):
