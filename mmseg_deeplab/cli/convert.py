@@ -20,7 +20,11 @@ VARIANTS = {'7x7': '7x7', '4x4': '4x4', 'largefov': 'LargeFOV'}
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Convert a checkpoint of another codebase.')
-    parser.add_argument('src', help='checkpoint to read: .pth, .safetensors, or .npz with TensorFlow variables')
+    parser.add_argument(
+        'src',
+        help='checkpoint to read: .pth, .safetensors, .npz, .pkl, .pdparams, .h5, a TensorFlow checkpoint (.index) or '
+        'frozen graph (.pb), or a tar archive with one of these',
+    )
     parser.add_argument('dst', help='checkpoint to write: .pth or .safetensors')
     parser.add_argument(
         '--from', dest='source_format', default='auto', choices=('auto', *FORMATS), help='layout of the source'
