@@ -2,8 +2,8 @@
 
 import torch
 import torch.nn.functional as F
-from plain_network import resize, torchvision_aspp
-from source_networks import CLASSES, jfzhang95_head, mmseg_conv, mmseg_separable, smp_separable
+from plain_network import torchvision_aspp
+from source_networks import CLASSES, jfzhang95_head, mmseg_head, smp_plus_head
 
 # expansion, channels, repeats, stride (MobileNetV2, Table 2)
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -71,13 +71,7 @@ def smp_mobilenet(net, x, stage_rates=(1, 2), strides=(1, 2, 2, 2, 1, 1, 1)):
 
 def smp_mobilenet_v3plus(net, x):
     low, x = smp_mobilenet(net, x)
-    conv = smp_separable(net)
-    x = torchvision_aspp(net, x, 'decoder.aspp.0', (12, 24, 36), branch=conv)
-    x = F.relu(net.bn(conv(x, 'decoder.aspp.1', 1), 'decoder.aspp.2'))
-    low = net.conv_bn_relu(low, 'decoder.block1.0', 'decoder.block1.1', 6)
-    x = torch.cat([resize(x, low, True), low], 1)
-    x = F.relu(net.bn(conv(x, 'decoder.block2.0', 1), 'decoder.block2.1'))
-    return net.conv(x, 'segmentation_head.0', CLASSES, bias=True)
+    return smp_plus_head(net, x, low)
 
 
 def smp_mobilenet_v3(net, x):
@@ -119,17 +113,7 @@ def mmseg_mobilenet_v3plus(net, x):
     x = F.relu6(net.bn(net.conv(x, 'backbone.conv1.conv', 8, 3, stride=2), 'backbone.conv1.bn'))
     dilations = (1, 1, 1, 2, 2, 4, 4)
     rows = residuals(net, x, names, lambda row, unit: dilations[row], (1, 2, 2, 1, 1, 1, 1))
-    x = rows[-1]
-    parts = [mmseg_conv(net, x.mean((2, 3), keepdim=True), 'image_pool.1', 8)]
-    parts.append(mmseg_conv(net, x, 'aspp_modules.0', 8))
-    rates = enumerate((12, 24, 36), start=1)
-    parts += [mmseg_separable(net, x, f'aspp_modules.{i}', 8, rate=rate) for i, rate in rates]
-    parts[0] = parts[0].expand_as(parts[1])
-    x = mmseg_conv(net, torch.cat(parts, 1), 'bottleneck', 8, 3)
-    low = mmseg_conv(net, rows[1], 'c1_bottleneck', 6)
-    x = torch.cat([resize(x, low, False), low], 1)
-    x = mmseg_separable(net, mmseg_separable(net, x, 'sep_bottleneck.0', 8), 'sep_bottleneck.1', 8)
-    return net.conv(x, 'decode_head.conv_seg', CLASSES, bias=True)
+    return mmseg_head(net, rows[1:], separable=True)
 
 
 def huggingface_v3(net, x):

@@ -72,8 +72,8 @@ def resnet(net, x, stages, conv, bn, width=4, stride_in='3x3'):
     return features
 
 
-def torchvision_resnet(net, x, begin, stages, ceil_mode=False):
-    """Stem and bottlenecks under torchvision's names."""
+def torchvision_stages(net, x, begin, stages):
+    """Bottlenecks under torchvision's names."""
 
     def conv(s, u, part):
         return f'{begin}layer{s + 1}.{u}.' + ('downsample.0' if part == 'shortcut' else f'conv{part}')
@@ -81,9 +81,13 @@ def torchvision_resnet(net, x, begin, stages, ceil_mode=False):
     def bn(s, u, part):
         return f'{begin}layer{s + 1}.{u}.' + ('downsample.1' if part == 'shortcut' else f'bn{part}')
 
-    x = net.conv_bn_relu(x, f'{begin}conv1', f'{begin}bn1', 64, 7, stride=2)
-    x = F.max_pool2d(x, 3, 2, 1, ceil_mode=ceil_mode)
     return resnet(net, x, stages, conv, bn)
+
+
+def torchvision_resnet(net, x, begin, stages, ceil_mode=False):
+    """Stem and bottlenecks under torchvision's names."""
+    x = net.conv_bn_relu(x, f'{begin}conv1', f'{begin}bn1', 64, 7, stride=2)
+    return torchvision_stages(net, F.max_pool2d(x, 3, 2, 1, ceil_mode=ceil_mode), begin, stages)
 
 
 def torchvision_aspp(net, x, begin, rates, channels=8, branch=None):

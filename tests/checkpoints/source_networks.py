@@ -12,6 +12,7 @@ from plain_network import (
     resnet,
     torchvision_aspp,
     torchvision_resnet,
+    torchvision_stages,
 )
 
 IMAGE = torch.randn(2, 3, 65, 81, generator=torch.Generator().manual_seed(1))
@@ -29,14 +30,7 @@ def torchvision_v3(net, x):
 def mmseg_backbone(net, x):
     for i, (out, stride) in enumerate(((32, 2), (32, 1), (64, 1))):
         x = net.conv_bn_relu(x, f'backbone.stem.{3 * i}', f'backbone.stem.{3 * i + 1}', out, 3, stride=stride)
-
-    def conv(s, u, part):
-        return f'backbone.layer{s + 1}.{u}.' + ('downsample.0' if part == 'shortcut' else f'conv{part}')
-
-    def bn(s, u, part):
-        return f'backbone.layer{s + 1}.{u}.' + ('downsample.1' if part == 'shortcut' else f'bn{part}')
-
-    return resnet(net, F.max_pool2d(x, 3, 2, 1), OS8_OLD, conv, bn)
+    return torchvision_stages(net, F.max_pool2d(x, 3, 2, 1), 'backbone.', OS8_OLD)
 
 
 def mmseg_conv(net, x, name, out, k=1, **kwargs):
@@ -283,6 +277,10 @@ def smp_v3(net, x):
 
 def smp_v3plus(net, x):
     low, *_, x = torchvision_resnet(net, x, 'encoder.', OS16_NEW)
+    return smp_plus_head(net, x, low)
+
+
+def smp_plus_head(net, x, low):
     conv = smp_separable(net)
     x = torchvision_aspp(net, x, 'decoder.aspp.0', (12, 24, 36), branch=conv)
     x = F.relu(net.bn(conv(x, 'decoder.aspp.1', 1), 'decoder.aspp.2'))
@@ -290,9 +288,6 @@ def smp_v3plus(net, x):
     x = torch.cat([resize(x, low, True), low], 1)
     x = F.relu(net.bn(conv(x, 'decoder.block2.0', 1), 'decoder.block2.1'))
     return net.conv(x, 'segmentation_head.0', CLASSES, bias=True)
-
-
-# format, network, whether its resizes align corners
 
 
 def timm_xception41(net, x):

@@ -6,7 +6,7 @@ import source_networks as nets
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from plain_network import Net, assert_same, plan
+from plain_network import Net, assert_same, plan, torchvision_stages
 
 from mmseg_deeplab.checkpoints.conversion import convert_file, fit_to_model
 from mmseg_deeplab.checkpoints.convert import convert_state, detect_format
@@ -99,14 +99,7 @@ def deep_stem(net, x):
     for place, (out, stride) in zip((0, 3), ((32, 2), (32, 1)), strict=True):
         x = net.conv_bn_relu(x, f'conv1.{place}', f'conv1.{place + 1}', out, 3, stride=stride)
     x = F.max_pool2d(net.conv_bn_relu(x, 'conv1.6', 'bn1', 64, 3), 3, 2, 1)
-
-    def names(s, u, part):
-        return f'layer{s + 1}.{u}.' + ('downsample.0' if part == 'shortcut' else f'conv{part}')
-
-    def norms(s, u, part):
-        return f'layer{s + 1}.{u}.' + ('downsample.1' if part == 'shortcut' else f'bn{part}')
-
-    return nets.resnet(net, x, plan(((1, 1), 1), ((2, 1), 1), ((2, 1), 1), ((2, 1), 1)), names, norms)
+    return torchvision_stages(net, x, '', plan(((1, 1), 1), ((2, 1), 1), ((2, 1), 1), ((2, 1), 1)))
 
 
 class TestTimm:
