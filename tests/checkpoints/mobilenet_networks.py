@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 from plain_network import torchvision_aspp
-from source_networks import CLASSES, jfzhang95_head, mmseg_head, smp_plus_head
+from source_networks import CLASSES, jfzhang95_head, mmseg_head, smp_plus_head, vainf_plus_head
 
 # expansion, channels, repeats, stride (MobileNetV2, Table 2)
 ROWS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -81,6 +81,22 @@ def smp_mobilenet_v3(net, x):
     x = net.conv_bn_relu(x, 'decoder.conv', 'decoder.bn', 8, 3)
     net.make('classification_head.3.weight', (2, 1280))
     return net.conv(x, 'segmentation_head.0', CLASSES, bias=True)
+
+
+def vainf_mobilenet(net, x):
+    """Its stem is not padded, and each residual pads its input: after expansion, the border is what its bias makes."""
+
+    def names(number, part):
+        level = 'low' if number < 3 else 'high'
+        return torchvision_names(f'backbone.{level}_level_features')(number, part)
+
+    def rates(row, unit):
+        return 2 if row == 6 or (row == 5 and unit) else 1
+
+    begin = 'backbone.low_level_features.0'
+    x = F.relu6(net.bn(net.conv(x, f'{begin}.0', 32, 3, stride=2, pad=0), f'{begin}.1'))
+    rows = residuals(net, x, names, rates, (1, 2, 2, 2, 1, 1, 1), width=1.0, pad_input=True)
+    return vainf_plus_head(net, rows[-1], rows[1])
 
 
 def jfzhang95_mobilenet(net, x):

@@ -115,7 +115,10 @@ def vainf_v3(net, x):
 
 def vainf_v3plus(net, x, separable=False):
     low, *_, x = torchvision_resnet(net, x, 'backbone.', OS16_OLD)
-    conv = vainf_separable(net) if separable else None
+    return vainf_plus_head(net, x, low, vainf_separable(net) if separable else None)
+
+
+def vainf_plus_head(net, x, low, conv=None):
     x = torchvision_aspp(net, x, 'classifier.aspp', (6, 12, 18), branch=conv)
     low = net.conv_bn_relu(low, 'classifier.project.0', 'classifier.project.1', 48)
     x = torch.cat([low, resize(x, low, False)], 1)
@@ -126,34 +129,6 @@ def vainf_v3plus(net, x, separable=False):
 
 def vainf_v3plus_separable(net, x):
     return vainf_v3plus(net, x, separable=True)
-
-
-def vainf_mobilenet(net, x):
-    """Its stem is not padded, and each residual pads its input: after expansion, the border is what its bias makes."""
-    rows = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-    begin = 'backbone.low_level_features.'
-    x = F.relu6(net.bn(net.conv(x, f'{begin}0.0', 32, 3, stride=2, pad=0), f'{begin}0.1'))
-    index, low = 1, None
-    for row, (expansion, out, repeats, stride) in enumerate(rows):
-        for i in range(repeats):
-            begin = f'backbone.{"low" if index < 4 else "high"}_level_features.{index}.conv.'
-            s, rate = (stride if i == 0 and row < 5 else 1), (2 if row == 6 or (row == 5 and i) else 1)
-            y, place = F.pad(x, [rate] * 4), 0
-            if expansion > 1:
-                y = F.relu6(net.bn(net.conv(y, f'{begin}0.0', 6 * x.shape[1]), f'{begin}0.1'))
-                place = 1
-            y = net.conv(y, f'{begin}{place}.0', y.shape[1], 3, stride=s, rate=rate, groups=y.shape[1], pad=0)
-            y = F.relu6(net.bn(y, f'{begin}{place}.1'))
-            y = net.bn(net.conv(y, f'{begin}{place + 1}', out), f'{begin}{place + 2}')
-            x = x + y if x.shape == y.shape else y
-            if index == 3:
-                low = x
-            index += 1
-    x = torchvision_aspp(net, x, 'classifier.aspp', (6, 12, 18))
-    low = net.conv_bn_relu(low, 'classifier.project.0', 'classifier.project.1', 48)
-    x = torch.cat([low, resize(x, low, False)], 1)
-    x = net.conv_bn_relu(x, 'classifier.classifier.0', 'classifier.classifier.1', 8, 3)
-    return net.conv(x, 'classifier.classifier.3', CLASSES, bias=True)
 
 
 def jfzhang95_v3plus(net, x):

@@ -3,6 +3,7 @@
 import copy
 import re
 
+import mobilenet_networks as mobilenets
 import pytest
 import source_networks as nets
 import torch
@@ -22,7 +23,7 @@ SOURCES = {
     'kazuto': nets.kazuto_v2,
     'vgg': nets.caffe_vgg,
     'vainf': nets.vainf_v3plus,
-    'vainf_mobilenet': nets.vainf_mobilenet,
+    'vainf_mobilenet': mobilenets.vainf_mobilenet,
     'jfzhang95': nets.jfzhang95_v3plus,
     'jfzhang95_xception': nets.jfzhang95_xception,
     'detectron2': nets.detectron2_v3plus_separable,

@@ -25,7 +25,7 @@ WHOLE = [
     ('vainf', nets.vainf_v3, False),
     ('vainf', nets.vainf_v3plus, False),
     ('vainf', nets.vainf_v3plus_separable, False),
-    ('vainf', nets.vainf_mobilenet, False),
+    ('vainf', mobilenets.vainf_mobilenet, False),
     ('jfzhang95', nets.jfzhang95_v3plus, True),
     ('jfzhang95', nets.jfzhang95_xception, True),
     ('detectron2', nets.detectron2_v3, False),
