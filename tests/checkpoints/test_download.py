@@ -2,7 +2,6 @@
 
 import hashlib
 import http.server
-import threading
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ def content(tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(serve):
     """A web server that answers each request by the next of `answers`: (status, announced length, body)."""
     answers, requests = [], []
 
@@ -36,13 +35,7 @@ def server(tmp_path, monkeypatch):
             self.end_headers()
             self.wfile.write(body)
 
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
-    monkeypatch.setattr(download.time, 'sleep', lambda seconds: None)
-    monkeypatch.setenv('no_proxy', '127.0.0.1')
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True).start()
-        yield f'http://127.0.0.1:{httpd.server_port}', answers, requests
-        httpd.shutdown()
+    return serve(Handler), answers, requests
 
 
 def cached(tmp_path):
@@ -109,10 +102,7 @@ class Ranges(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize('kind', ['goes on', 'changes', 'ignores'])
-def test_a_download_goes_on_where_it_broke_off(kind, tmp_path, content, monkeypatch):
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
-    monkeypatch.setattr(download.time, 'sleep', lambda seconds: None)
-    monkeypatch.setenv('no_proxy', '127.0.0.1')
+def test_a_download_goes_on_where_it_broke_off(kind, tmp_path, content, serve):
     other = content[:-100] + bytes(100)
 
     class Handler(Ranges):
@@ -125,15 +115,12 @@ def test_a_download_goes_on_where_it_broke_off(kind, tmp_path, content, monkeypa
                 Handler.version, Handler.content, Handler.PART = '"two"', other, 10**6
 
     Handler.content = content
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True).start()
-        url = f'http://127.0.0.1:{httpd.server_port}/model.pth'
-        if kind == 'ignores':
-            with pytest.raises(UserError, match='cannot download'):
-                download.fetch(url)
-        else:
-            assert download.fetch(url).read_bytes() == (other if kind == 'changes' else content)
-        httpd.shutdown()
+    url = f'{serve(Handler)}/model.pth'
+    if kind == 'ignores':
+        with pytest.raises(UserError, match='cannot download'):
+            download.fetch(url)
+    else:
+        assert download.fetch(url).read_bytes() == (other if kind == 'changes' else content)
     again = f'bytes={Handler.PART if kind != "changes" else len(content) // 2 + 1}-'
     assert Handler.asked == [None, again, again][: 3 if kind == 'ignores' else 2]
     assert cached(tmp_path) == ([] if kind == 'ignores' else ['model.pth'])

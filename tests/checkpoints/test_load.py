@@ -4,7 +4,6 @@ import functools
 import http.server
 import os
 import pickle
-import threading
 from collections import OrderedDict
 
 import mmengine
@@ -48,19 +47,14 @@ def evil(request, tmp_path):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, serve):
     """A web server of tmp_path, and a download cache that is empty."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
-    monkeypatch.setenv('no_proxy', '127.0.0.1')
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=tmp_path)) as httpd:
-        threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True).start()
-        yield f'http://127.0.0.1:{httpd.server_port}'
-        httpd.shutdown()
+    return serve(functools.partial(Quiet, directory=tmp_path))
 
 
 def test_code_in_a_local_file_is_refused(evil):

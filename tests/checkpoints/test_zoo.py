@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import http.server
-import threading
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,7 @@ from plain_network import Net
 from source_networks import CLASSES, IMAGE, torchvision_v3
 
 from mmseg_deeplab import init_model
-from mmseg_deeplab.checkpoints import download, load_file, zoo
+from mmseg_deeplab.checkpoints import load_file, zoo
 from mmseg_deeplab.checkpoints.convert import convert_state
 from mmseg_deeplab.checkpoints.options import build
 from mmseg_deeplab.cli import main
@@ -26,7 +25,7 @@ NAME = 'deeplabv3_small_coco'
 
 
 @pytest.fixture
-def requests(tmp_path, monkeypatch):
+def requests(tmp_path, serve, monkeypatch):
     """A server with the weights of a small network, listed under NAME; the requests that it got."""
     net, asked = Net(), []
     torchvision_v3(net, IMAGE)
@@ -43,16 +42,10 @@ def requests(tmp_path, monkeypatch):
         def log_message(self, *args):
             asked.append(self.path)
 
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'cache'))
-    monkeypatch.setattr(download.time, 'sleep', lambda seconds: None)
-    monkeypatch.setenv('no_proxy', '127.0.0.1')
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=folder)) as httpd:
-        threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True).start()
-        url = f'http://127.0.0.1:{httpd.server_port}/net-{sha256[:8]}.pth'
-        entries = {NAME: zoo.Published(url, 'torchvision', 'COCO', 66.4, 'BSD')}
-        monkeypatch.setattr(zoo, 'published', lambda: entries)
-        yield asked
-        httpd.shutdown()
+    url = f'{serve(functools.partial(Handler, directory=folder))}/net-{sha256[:8]}.pth'
+    entries = {NAME: zoo.Published(url, 'torchvision', 'COCO', 66.4, 'BSD')}
+    monkeypatch.setattr(zoo, 'published', lambda: entries)
+    return asked
 
 
 def test_downloaded_and_converted_once(requests, tmp_path):
