@@ -295,6 +295,11 @@ class DeepLab(EncoderDecoder):
         if 'backbone' in frozen:
             raise UserError(f'frozen_stages={stages} has no effect with frozen={tuple(frozen)}, the whole backbone')
         layers = self.backbone.parts_by_stage()
+        if len(layers) == 1:  # an encoder of another library
+            raise UserError(
+                f"frozen_stages={stages!r}: {type(self.backbone).__name__} tells no stages; frozen=('backbone',) freezes "
+                'it whole'
+            )
         if isinstance(stages, bool) or not isinstance(stages, int) or not 0 <= stages < len(layers):
             raise UserError(
                 f'frozen_stages={stages!r}: {type(self.backbone).__name__} has {len(layers) - 1} stages; give 0 for '

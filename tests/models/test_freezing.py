@@ -78,3 +78,12 @@ def test_frozen_stages(backbone, stages, frozen, first_free):
 def test_what_can_not_be_frozen(options, told):
     with pytest.raises(UserError, match=told):
         segmentor(MOBILENET, V3, **options)
+
+
+def test_an_encoder_of_another_library_has_no_stages_to_freeze():
+    encoder = dict(type='MMSegEncoder', encoder=dict(type='ResNetV1c', depth=18, norm_cfg=dict(type='BN')))
+    with pytest.raises(UserError, match=r"MMSegEncoder tells no stages; frozen=\('backbone',\) freezes it whole"):
+        segmentor(encoder, V3, frozen_stages=0, output_stride=8)
+    assert not [
+        name for name in changed(segmentor(encoder, V3, frozen=('backbone',), output_stride=8)) if 'backbone' in name
+    ]
