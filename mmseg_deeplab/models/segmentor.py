@@ -297,8 +297,8 @@ class DeepLab(EncoderDecoder):
         layers = self.backbone.parts_by_stage()
         if len(layers) == 1:  # an encoder of another library
             raise UserError(
-                f"frozen_stages={stages!r}: {type(self.backbone).__name__} tells no stages; frozen=('backbone',) freezes "
-                'it whole'
+                f"frozen_stages={stages!r}: {type(self.backbone).__name__} tells no stages; frozen=('backbone',) "
+                'freezes it whole'
             )
         if isinstance(stages, bool) or not isinstance(stages, int) or not 0 <= stages < len(layers):
             raise UserError(
