@@ -61,7 +61,7 @@ def test_it_holds_everything(repo, wheel):
     assert wheel.deeplab.is_file()
 
 
-def test_from_the_demo_data_to_predictions_in_an_empty_folder(wheel, tmp_path):
+def test_from_the_demo_data_to_predictions_and_an_export_in_an_empty_folder(wheel, tmp_path):
     def deeplab(*arguments):
         return wheel.run(wheel.deeplab, *arguments, cwd=tmp_path)
 
@@ -74,6 +74,8 @@ def test_from_the_demo_data_to_predictions_in_an_empty_folder(wheel, tmp_path):
     assert 'mIoU' in printed and (tmp_path / 'report' / 'index.html').is_file()
     deeplab('predict', CONFIG, checkpoint, 'data/demo/JPEGImages', '--out', 'answers', '--cfg-options', *SMALL)
     assert len(list((tmp_path / 'answers').rglob('*.png'))) == 2 * 11  # a mask and an overlay for each
+    printed = deeplab('export', CONFIG, checkpoint, '--format', 'torchscript', '--out', 'm.ts', '--cfg-options', *SMALL)
+    assert '100.000 %' in printed and (tmp_path / 'm.ts').stat().st_size > 10**5
 
 
 def test_the_crf_needs_no_openmmlab_package(wheel, tmp_path):
