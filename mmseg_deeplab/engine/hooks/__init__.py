@@ -2,6 +2,7 @@
 
 from .batch_loss import BatchLossHook
 from .batch_norm import BatchNormHook
+from .channels_last import ChannelsLastHook
 from .checkpoint import CrashSafeCheckpointHook
 from .classes import ClassesHook
 from .dense_crf import DenseCRFHook
@@ -15,6 +16,7 @@ from .strict_load import StrictLoadHook
 __all__ = [
     'BatchLossHook',
     'BatchNormHook',
+    'ChannelsLastHook',
     'ClassesHook',
     'CrashSafeCheckpointHook',
     'DenseCRFHook',

@@ -1,0 +1,19 @@
+# DeepLab v3+ with MobileNetV2 from ImageNet on CamVid. No published figure.
+# python tools/train.py configs/recipes/deeplabv3plus_mobilenetv2_camvid.py
+# One device, batch 8, 2500 iterations; time and score: docs/results.md.
+_base_ = [
+    '../_base_/models/deeplabv3plus_mobilenetv2_tf.py',
+    '../_base_/datasets/camvid.py',
+    '../_base_/schedules/finetune.py',
+    '../_base_/default_runtime.py',
+    '../_base_/fast_cpu.py',
+]
+model = dict(
+    num_classes=_base_.num_classes,
+    crop_size=_base_.crop_size,
+    norm_cfg=dict(momentum=0.01),
+    backbone=dict(norm_cfg=dict(momentum=0.01)),
+    decode_head=dict(initial_weights='kaiming'),  # few iterations
+)
+optim_wrapper = _base_.fast
+train_cfg = dict(max_iters=2500, val_interval=500)
