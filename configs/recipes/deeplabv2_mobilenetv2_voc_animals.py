@@ -1,4 +1,4 @@
-# The head of DeepLab v2 (ASPP of summed scores) at output stride 8 on MobileNetV2, else as deeplabv3plus_mobilenetv2_voc_animals.
+# The head of DeepLab v2 (ASPP of summed scores) at output stride 8 on MobileNetV2, else as v3plus beside it.
 # No published figure.
 # python tools/train.py configs/recipes/deeplabv2_mobilenetv2_voc_animals.py
 # One device, batch 8, 800 iterations; time and score: docs/results.md.
