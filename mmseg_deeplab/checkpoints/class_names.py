@@ -24,6 +24,7 @@ DATASETS_OF = {
     'jfzhang95': {**_VOC, **_CITYSCAPES},  # also what it trains on COCO
     'detectron2': _CITYSCAPES,
     'huggingface': _VOC,
+    'paddleseg': {**_VOC, **_CITYSCAPES},
 }
 """Layout -> number of classes -> the data set that its published files of that many classes were trained on."""
 

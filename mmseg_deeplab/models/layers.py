@@ -64,6 +64,19 @@ class MaxPool2d(nn.MaxPool2d):
         return super().forward(input)
 
 
+class AvgPool2d(nn.AvgPool2d):
+    """Means of `stride` x `stride` cells, or at the far borders of those that are left; free sizes can be exported."""
+
+    def __init__(self, stride: int):
+        super().__init__(stride, stride, ceil_mode=True, count_include_pad=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, ceil(h / stride), ceil(w / stride)); the stride is 1 or 2."""
+        if self.stride == 2 and torch.compiler.is_compiling():
+            return F.avg_pool2d(F.pad(input, (0, 1, 0, 1), mode='replicate'), 2)
+        return super().forward(input)
+
+
 def conv_bn_relu(
     in_channels: int, out_channels: int, kernel_size: int, rate: int = 1, norm_cfg: dict | None = None, **kwargs
 ) -> ConvModule:

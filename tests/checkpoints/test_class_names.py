@@ -27,6 +27,8 @@ from mmseg_deeplab.checkpoints.convert import FORMATS
         ('jfzhang95', 21, PascalVOCDataset),
         ('detectron2', 19, CityscapesDataset),
         ('mmseg', 150, ADE20KDataset),
+        ('paddleseg', 21, PascalVOCDataset),
+        ('paddleseg', 19, CityscapesDataset),
         ('torchvision', 5, None),
         ('tensorflow', 151, None),
         ('smp', 21, None),  # a library: what its users train is not known

@@ -4,6 +4,7 @@ import copy
 import re
 
 import mobilenet_networks as mobilenets
+import paddle_networks as paddles
 import pytest
 import source_networks as nets
 import torch
@@ -28,6 +29,7 @@ SOURCES = {
     'jfzhang95_xception': nets.jfzhang95_xception,
     'detectron2': nets.detectron2_v3plus_separable,
     'smp': nets.smp_v3plus,
+    'paddleseg': paddles.v3plus,
 }
 
 
@@ -104,6 +106,14 @@ WRONG = [
     ('smp', 'decode_head.extra_convs', 0),
     ('mmseg', 'decode_head.dilations', (1, 6, 12, 18)),
     ('mmseg', 'decode_head.align_corners', True),
+    ('torchvision', 'backbone.avg_down', True),
+    ('paddleseg', 'backbone.avg_down', False),
+    ('paddleseg', 'backbone.multi_grid', (1, 1, 1)),
+    ('paddleseg', 'backbone.rate_of_lost_stride', 'old'),
+    ('paddleseg', 'decode_head.rates', (3, 6, 9)),
+    ('paddleseg', 'decode_head.separable_aspp', True),
+    ('paddleseg', 'data_preprocessor.test_cfg', dict(size=(512, 512))),
+    ('paddleseg', 'data_preprocessor.std', [58.395, 57.12, 57.375]),
 ]
 
 
@@ -141,7 +151,7 @@ def test_they_do_change_the_answer(states):
     image = torch.randn(1, 3, 160, 170, generator=torch.Generator().manual_seed(2))
     checked = 0
     for source, path, value in WRONG:
-        if 'data_preprocessor' in path or source not in ('torchvision', 'jfzhang95', 'detectron2'):
+        if 'data_preprocessor' in path or source not in ('torchvision', 'jfzhang95', 'detectron2', 'paddleseg'):
             continue
         conversion = convert_state(states(source))
         wanted = Config(dict(model=conversion.model)).model.to_dict()

@@ -1,6 +1,7 @@
 """Converted weights give the output of their source, computed here with plain functions from the published layout."""
 
 import mobilenet_networks as mobilenets
+import paddle_networks as paddles
 import pytest
 import source_networks as nets
 import torch
@@ -38,10 +39,13 @@ WHOLE = [
     ('jfzhang95', mobilenets.jfzhang95_mobilenet, True),
     ('mmseg', mobilenets.mmseg_mobilenet_v3plus, False),
     ('huggingface', mobilenets.huggingface_v3, False),
+    ('paddleseg', paddles.v3plus, False),
+    ('paddleseg', paddles.v3, False),
 ]
+IDS = [f'{name}-{network.__name__}' for name, network, _ in WHOLE]
 
 
-@pytest.mark.parametrize('name, network, align_corners', WHOLE, ids=[network.__name__ for _, network, _ in WHOLE])
+@pytest.mark.parametrize('name, network, align_corners', WHOLE, ids=IDS)
 @torch.no_grad()
 def test_whole_models(name, network, align_corners):
     net = Net()

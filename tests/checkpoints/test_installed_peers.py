@@ -1,11 +1,15 @@
 """The libraries themselves, where they are installed; their names as they were recorded where they are not."""
 
+import re
+
 import mobilenet_networks as mobilenets
+import paddle_networks as paddles
 import pytest
 import source_networks as nets
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmseg.registry import MODELS
 from plain_network import Net, assert_same, plan, torchvision_stages
 
 from mmseg_deeplab.checkpoints.conversion import convert_file, fit_to_model
@@ -102,6 +106,21 @@ def deep_stem(net, x):
     return torchvision_stages(net, x, '', plan(((1, 1), 1), ((2, 1), 1), ((2, 1), 1), ((2, 1), 1)))
 
 
+def _resnet_d(name):
+    """timm's name of a parameter of PaddleSeg's ResNet_vd."""
+    name = name.replace('._mean', '.running_mean').replace('._variance', '.running_var')
+    if stem := re.fullmatch(r'conv1_(\d)\._(conv|batch_norm)\.(\w+)', name):
+        place = 3 * int(stem[1]) - 3
+        norm = f'conv1.{place + 1}' if place < 6 else 'bn1'
+        return f'{norm if stem[2] == "batch_norm" else f"conv1.{place}"}.{stem[3]}'
+    stage, unit, part, kind, parameter = re.fullmatch(r'bb_(\d)_(\d)\.(\w+)\._(\w+)\.(\w+)', name).groups()
+    if part == 'short':
+        part = {'conv': 'downsample.1', 'batch_norm': 'downsample.2'}[kind]
+    else:
+        part = {'conv': 'conv', 'batch_norm': 'bn'}[kind] + str(int(part[-1]) + 1)
+    return f'layer{int(stage) + 1}.{unit}.{part}.{parameter}'
+
+
 class TestTimm:
     @torch.no_grad()
     def test_a_deep_stem(self):
@@ -116,15 +135,24 @@ class TestTimm:
         for got, wanted in zip(model['backbone'](nets.IMAGE), expected, strict=True):
             assert_same(got, wanted)
 
-    def test_averaging_shortcuts_are_refused(self):
+    @torch.no_grad()
+    def test_averaging_shortcuts(self):
+        """ResNet-D, by PaddleSeg's plain functions under timm's names."""
         net = Net()
-        with torch.no_grad():
-            deep_stem(net, nets.IMAGE)
-        net.state['layer2.0.downsample.1.weight'] = torch.zeros(32, 16, 1, 1)
-        with pytest.raises(ValueError, match='ResNet-D .* has no counterpart here'):
-            convert_state(net.state)
+        expected = paddles.resnet_vd(net, nets.IMAGE)
+        state = {_resnet_d(name): value for name, value in net.state.items()}
+        assert detect_format(state) == 'timm'
+        conversion = convert_state(state)
+        assert conversion.model['backbone']['avg_down'] and 'that of timm averages' in conversion.notes[0]
+        conversion.model['backbone']['output_stride'] = 32
+        model = build(conversion.model).eval()
+        fit_to_model(conversion, model, 'test', [])
+        for got, wanted in zip(model['backbone'](nets.IMAGE), expected, strict=True):
+            assert_same(got, wanted)
 
-    @pytest.mark.parametrize('name', ['resnet50', 'resnet50c', 'resnet50s', 'resnet101', 'resnet152'])
+    @pytest.mark.parametrize(
+        'name', ['resnet50', 'resnet50c', 'resnet50s', 'resnet50d', 'resnet101', 'resnet101d', 'resnet152']
+    )
     @torch.no_grad()
     def test_by_name(self, name):
         timm = pytest.importorskip('timm')
@@ -135,8 +163,40 @@ class TestTimm:
         conversion.model['backbone']['output_stride'] = 32
         model = build(conversion.model).eval()
         fit_to_model(conversion, model, 'test', [])
-        x = torch.randn(1, 3, 64, 96)
-        assert_same(model['backbone'](x)[-1], peer.forward_features(x))
+        for size in ((64, 96), (65, 81), (70, 93)):
+            x = torch.randn(1, 3, *size)
+            assert_same(model['backbone'](x)[-1], peer.forward_features(x))
+
+
+class TestMMSegmentation:
+    @pytest.mark.parametrize('head', ['ASPPHead', 'DepthwiseSeparableASPPHead'])
+    @torch.no_grad()
+    def test_resnet_v1d(self, head):
+        """Its models named D8, on the backbone whose shortcuts average."""
+        norm = dict(type='BN')
+        decoder = dict(c1_in_channels=16, c1_channels=6) if head.startswith('Depthwise') else {}
+        peer = MODELS.build(
+            dict(
+                type='EncoderDecoder',
+                backbone=dict(
+                    type='ResNetV1d', depth=50, base_channels=4, stem_channels=16, strides=(1, 2, 1, 1),
+                    dilations=(1, 1, 2, 4), contract_dilation=True, norm_cfg=norm,
+                ),
+                decode_head=dict(
+                    type=head, in_channels=128, in_index=3, channels=8, dilations=(1, 12, 24, 36), num_classes=5,
+                    norm_cfg=norm, align_corners=False, **decoder,
+                ),
+            )
+        )  # fmt: skip
+        peer = random_norms(peer)
+        conversion = convert_state(peer.state_dict())
+        assert conversion.source == 'mmseg' and conversion.model['backbone']['avg_down']
+        model = build(conversion.model).eval()
+        fit_to_model(conversion, model, 'test', [])
+        for size in ((64, 96), (65, 81), (70, 93)):
+            x = torch.randn(1, 3, *size)
+            meta = [dict(ori_shape=size, img_shape=size)]
+            assert_same(model.encode_decode(x, meta), peer.encode_decode(x, meta))
 
 
 class TestRatesThatNoFileTells:

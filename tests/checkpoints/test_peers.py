@@ -1,10 +1,12 @@
 """From another codebase's file to predictions at full size, by the command line alone, equal to the peer's own."""
 
+import pickle
 import subprocess
 import sys
 
 import mobilenet_networks as mobilenets
 import numpy as np
+import paddle_networks as paddles
 import pytest
 import source_networks as nets
 import torch
@@ -31,7 +33,7 @@ def resized(logits, size, align_corners=False):
 
 
 def to_image(network):
-    """torchvision, VainF, MMSegmentation, transformers: logits are resized to the image."""
+    """torchvision, VainF, MMSegmentation, transformers, PaddleSeg: logits are resized to the image."""
     return lambda net, x: resized(network(net, x), x.shape[2:])
 
 
@@ -84,6 +86,7 @@ PEERS = [
     ('smp', to_image_by_corners(nets.smp_v3plus), IMAGENET, BY_16),
     ('tensorflow', padded(resnet50_v3plus, 16, 513), TF, ANY),
     ('huggingface', to_image(mobilenets.huggingface_v3), TF, ANY),
+    ('paddleseg', to_image(paddles.v3plus), TF, ANY),
 ]
 
 
@@ -102,6 +105,9 @@ def test_from_the_file_to_predictions(name, forward, normalisation, sizes, tmp_p
     if name == 'tensorflow':
         np.savez(tmp_path / 'source.npz', **{key: value.numpy() for key, value in net.state.items()})
         source = tmp_path / 'source.npz'
+    elif name == 'paddleseg':
+        source = tmp_path / 'source.pdparams'
+        source.write_bytes(pickle.dumps({key: value.numpy() for key, value in net.state.items()}, 4))
     else:
         source = tmp_path / 'source.pth'
         torch.save(net.state, source)
@@ -155,7 +161,7 @@ def test_the_checkpoint_carries_model_classes_and_input(tmp_path, monkeypatch):
         convert_file(tmp_path / 'backbone.pth', tmp_path / 'b.pth', write_config=tmp_path / 'b.py')
 
 
-@pytest.mark.parametrize('network', [nets.kazuto_v2, mobilenets.smp_mobilenet_v3plus])
+@pytest.mark.parametrize('network', [nets.kazuto_v2, mobilenets.smp_mobilenet_v3plus, paddles.v3plus])
 def test_the_written_config_is_tested_and_trained_as_it_is(network, tmp_path, repo):
     net = Net()
     with torch.no_grad():

@@ -65,6 +65,13 @@ def test_multi_grid_keeps_it_between_8_and_16_but_not_to_32_where_the_first_unit
     assert (features[16][:, :, ::2, ::2] - features[32]).abs().max() > 0.1
 
 
+def test_averaging_shortcuts_are_dense_only_where_no_block_loses_its_stride():
+    # The docstring of DeepLabResNet says it: MMSegmentation and PaddleSeg do not average in place of a lost stride.
+    features = _features(dict(SMALL_RESNET, avg_down=True), (8, 16, 32))
+    for finer, coarser in ((8, 16), (16, 32)):
+        assert (features[finer][:, :, ::2, ::2] - features[coarser]).abs().max() > 0.1
+
+
 def _promises() -> dict[str, tuple[str, dict, tuple[int, ...]]]:
     """Of each config of v3 and v3+ the backbone and the output strides that it trains at or is said to be tested at.
 

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from mmseg.models.backbones import ResNet as MMSegResNet
-from model_helpers import gradients_missing, rates_of
+from mmseg.models.backbones import ResNetV1d
+from model_helpers import gradients_missing, randomize, rates_of
 
+from mmseg_deeplab.errors import UserError
 from mmseg_deeplab.models import DeepLabResNet
 
 
@@ -118,6 +120,27 @@ def test_it_computes_mmsegmentations_resnet_at_the_nominal_stride():
     x = torch.randn(1, 3, 64, 96)
     for mine, other in zip(ours(x), theirs(x), strict=True):
         torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize(
+    ('output_stride', 'strides', 'dilations'),
+    [(32, (1, 2, 2, 2), (1, 1, 1, 1)), (16, (1, 2, 2, 1), (1, 1, 1, 2)), (8, (1, 2, 1, 1), (1, 1, 2, 4))],
+)
+def test_it_computes_mmsegmentations_resnet_v1d(output_stride, strides, dilations):
+    torch.manual_seed(0)
+    cfg = dict(base_channels=8, stem_channels=16, contract_dilation=True, norm_cfg=dict(type='BN'))
+    theirs = randomize(ResNetV1d(depth=50, strides=strides, dilations=dilations, **cfg)).eval()
+    ours = DeepLabResNet(50, output_stride, base_channels=8, stem_channels=(8, 8, 16), avg_down=True).eval()
+    ours.load_state_dict(theirs.state_dict())
+    for size in ((64, 96), (65, 81), (70, 93)):
+        x = torch.randn(1, 3, *size)
+        for mine, other in zip(ours(x), theirs(x), strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+
+
+def test_a_shortcut_without_convolution_has_nothing_to_average_before():
+    with pytest.raises(UserError, match=r"avg_down=True averages before .* strided_unit='last'"):
+        DeepLabResNet(50, 16, strided_unit='last', avg_down=True)
 
 
 @pytest.mark.parametrize('in_file', [4, 7])

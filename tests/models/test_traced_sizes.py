@@ -31,6 +31,7 @@ NETWORKS = {
     'v3, other corners': (RESNET, dict(V3, align_corners=False), {}),
     'v3 cascade': (dict(RESNET, num_blocks=7, multi_grid=(1, 2, 1)), dict(type='DeepLabV3CascadeHead'), {}),
     'v3+': (RESNET, V3PLUS, {}),
+    'v3 on resnet-d': (dict(RESNET, stem_channels=(4, 4, 8), avg_down=True), V3, dict(output_stride=32)),
     'v3+, two steps': (RESNET, dict(V3PLUS, mid_level_index=1), {}),
     'v3+ on xception': (dict(type='AlignedXception', depth=41), SEPARABLE, {}),
     'v3+ on mobilenet': (MOBILENET, SEPARABLE, {}),
@@ -88,7 +89,7 @@ def test_traced_with_the_logits_at_the_size_of_the_image(network):
 
 @pytest.mark.parametrize(
     'network',
-    [*DEFAULTS, 'v1 msc', 'v3, pooled grids', 'v3+, two steps'],
+    [*DEFAULTS, 'v1 msc', 'v3, pooled grids', 'v3 on resnet-d', 'v3+, two steps'],
     indirect=True,
 )
 def test_exported(network):

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ...errors import UserError
+from .paddleseg import no_counterpart
 from .rules import Conversion
 
 FORMATS = (
     *('tensorflow', 'torchvision', 'mmseg', 'kazuto', 'vgg', 'vainf', 'jfzhang95', 'timm', 'detectron2', 'smp'),
-    'huggingface',
+    *('huggingface', 'paddleseg'),
 )
 
 
@@ -33,7 +34,11 @@ def convert_state(state: Mapping[str, Tensor], source_format: str = 'auto', vari
     if source_format == 'auto':
         found = detect_format(state)
         if found is None:
-            raise UserError(f'the layout is not recognised; its names are like {list(state)[:3]}. Known: {FORMATS}')
+            raise UserError(
+                no_counterpart(state)
+                or f'the layout is not recognised; its names are like {list(state)[:3]}: networks other than DeepLab '
+                f'and the backbones of its papers have no counterpart here. Known: {FORMATS}'
+            )
         source_format = found
     if source_format not in FORMATS:
         raise UserError(f'unknown format {source_format!r}; choose auto or one of {FORMATS}')

@@ -33,17 +33,19 @@ def recognises(state: Mapping[str, Tensor]) -> bool:
 def convert(state: Mapping[str, Tensor]) -> Conversion:
     """Convert an Aligned Xception, or a ResNet with a stem of three convolutions."""
     if 'conv1.0.weight' in state:
-        shortcut = state.get('layer2.0.downsample.1.weight')
-        if shortcut is not None and shortcut.ndim == 4:
-            raise UserError(
-                'a ResNet-D (resnet50d, resnet101d ...) has no counterpart here: its shortcuts average before they '
-                'stride. Convert resnet50, 101, 152 or one with a deep stem alone, as resnet50c and resnet50s'
-            )
         converted, dropped = apply_rules(RESNET, state, 'timm')
-        return Conversion(converted, deeplab(resnet(converted), None, 16, IMAGENET), dropped, BACKBONE_ONLY)
+        backbone = resnet(converted)
+        notes = [AVERAGES] if 'avg_down' in backbone else []
+        return Conversion(converted, deeplab(backbone, None, 16, IMAGENET), dropped, BACKBONE_ONLY, notes=notes)
     converted, dropped = apply_rules(RULES, state, 'timm')
     blocks = 1 + max(int(match[1]) for name in state if (match := re.match(r'blocks\.(\d+)\.', name)))
     if blocks not in DEPTHS:
         raise UserError(f'this Xception has {blocks} blocks; Aligned Xception-41, 65 and 71 have {tuple(DEPTHS)}')
     backbone = dict(type='AlignedXception', depth=DEPTHS[blocks], norm_cfg=dict(type='BN', eps=1e-3))
     return Conversion(converted, deeplab(backbone, None, 16, TENSORFLOW), dropped, BACKBONE_ONLY)
+
+
+AVERAGES = (
+    'Where a block loses its stride, at output stride 8 and 16, its shortcut does not average here, as in '
+    'MMSegmentation; that of timm averages 2 x 2 cells at a stride of 1'
+)

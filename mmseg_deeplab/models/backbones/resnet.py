@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..atrous import atrous_plan, check_output_stride, multi_grid_rates
-from ..layers import MaxPool2d
+from ..layers import AvgPool2d, MaxPool2d
 from .base import DeepLabBackbone
 
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -56,6 +56,10 @@ class DeepLabResNet(DeepLabBackbone):
             It belongs to strided_conv='1x1' as 'old' does to '3x3': only so are dense features those of a coarser
             output stride.
         ceil_mode: Ceil-mode pooling, as in Caffe; differs from floor mode on even sizes.
+        avg_down: Whether the shortcut of a unit that strides averages 2x2 cells before its convolution, which then has
+            a stride of 1: ResNet-D (He et al., 2019, Bag of Tricks for Image Classification, section 4.2), as
+            MMSegmentation's ResNetV1d and PaddleSeg's ResNet_vd have it. A unit that lost its stride does not average
+            there either, so that features are not dense ones of a coarser output stride.
         in_channels: Bands of the images, see `DeepLabBackbone`.
         norm_cfg: Normalisation layer.
     """
@@ -76,6 +80,7 @@ class DeepLabResNet(DeepLabBackbone):
         ceil_mode: bool = False,
         low_level: str = 'output',
         block4_rates: Sequence[int] | None = None,
+        avg_down: bool = False,
         norm_cfg: dict | None = None,
         in_channels: int = 3,
         init_cfg: dict | list[dict] | None = None,
@@ -90,7 +95,13 @@ class DeepLabResNet(DeepLabBackbone):
         ):
             if value not in allowed:
                 raise UserError(f'DeepLabResNet: {name}={value!r} is unknown; choose one of {allowed}')
+        if avg_down and strided_unit == 'last':
+            raise UserError(
+                "avg_down=True averages before the convolution of a shortcut, and strided_unit='last' strides where a "
+                'shortcut has none: leave one of them out of DeepLabResNet'
+            )
         self.norm_cfg = norm_cfg or dict(type='BN')
+        self.avg_down = avg_down
         self.strided_unit = strided_unit
         self.low_level = low_level
         self.style = 'pytorch' if strided_conv == '3x3' else 'caffe'
@@ -167,8 +178,10 @@ class DeepLabResNet(DeepLabBackbone):
         for stride, rate in plan:
             downsample = None
             if in_channels != out_channels:
+                pool = [AvgPool2d(stride)] if self.avg_down else []
                 downsample = nn.Sequential(
-                    nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
+                    *pool,
+                    nn.Conv2d(in_channels, out_channels, 1, stride=1 if pool else stride, bias=False),
                     build_norm_layer(self.norm_cfg, out_channels)[1],
                 )
             elif stride > 1:
