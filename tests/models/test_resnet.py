@@ -129,7 +129,8 @@ def test_it_computes_mmsegmentations_resnet_at_the_nominal_stride():
 def test_it_computes_mmsegmentations_resnet_v1d(output_stride, strides, dilations):
     torch.manual_seed(0)
     cfg = dict(base_channels=8, stem_channels=16, contract_dilation=True, norm_cfg=dict(type='BN'))
-    theirs = randomize(ResNetV1d(depth=50, strides=strides, dilations=dilations, **cfg)).eval()
+    theirs = randomize(ResNetV1d(depth=50, strides=strides, dilations=dilations, **cfg))
+    theirs.eval()
     ours = DeepLabResNet(50, output_stride, base_channels=8, stem_channels=(8, 8, 16), avg_down=True).eval()
     ours.load_state_dict(theirs.state_dict())
     for size in ((64, 96), (65, 81), (70, 93)):

@@ -190,7 +190,7 @@ def resnet(converted: Mapping[str, Tensor], **options) -> dict:
     )
     if 'backbone.stem.0.weight' in converted:
         cfg['stem_channels'] = tuple(len(converted[f'backbone.stem.{i}.weight']) for i in (0, 3, 6))
-    if 'backbone.layer1.0.downsample.2.weight' in converted:  # the batch norm, behind pooling and convolution
+    if 'backbone.layer2.0.downsample.2.weight' in converted:  # the batch norm, behind pooling and convolution
         cfg['avg_down'] = True
     width = len(converted['backbone.layer1.0.conv1.weight'])
     if width != 64:
