@@ -74,7 +74,7 @@ def recognises(state: Mapping[str, Tensor]) -> bool:
 
 def no_counterpart(state: Mapping[str, Tensor]) -> str:
     """Why a network of PaddlePaddle can't be converted; '' for a state dict of another framework."""
-    if all(NUMBERED.fullmatch(name) for name in state):
+    if state and all(NUMBERED.fullmatch(name) for name in state):
         return (
             f'its parameters have the numbered names of a program of PaddlePaddle ({next(iter(state))}), which do not '
             f'tell what network they are of: in PaddlePaddle load them into the network that has them, and write '
