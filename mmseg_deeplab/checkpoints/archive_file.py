@@ -17,7 +17,7 @@ from .save import atomic_write
 OPENERS = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open, b'\xfd7zXZ': lzma.open}
 WANTED = (
     r'\.(index|data-\d{5}-of-\d{5})$',
-    r'\.(pth|pt|ckpt|bin|safetensors|npz|h5|hdf5|pdparams|pkl)$',
+    r'\.(pth|pt|ckpt|bin|safetensors|npz|h5|hdf5|pdparams|pkl|caffemodel)$',
     r'\.pb$',
 )
 """What is looked for inside, the better first: a frozen graph lies beside the checkpoint that it was made of."""

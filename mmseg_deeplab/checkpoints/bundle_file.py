@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import UserFileNotFoundError
 from .foreign import SHARD, TABLE_END
 from .pickles import Budget, DamagedError, RefusedError
-from .tf_format import STRING, array_of, content, crc32c, dtype_of, masked, message, number, shape_of, text, varint
+from .protobuf import content, message, number, text, varint
+from .tf_format import STRING, array_of, crc32c, dtype_of, masked, shape_of
 
 FOOTER = 48
 OBJECT = '/.ATTRIBUTES/VARIABLE_VALUE'

@@ -20,6 +20,8 @@ DATASETS_OF = {
     },
     'kazuto': {**_VOC, 171: 'COCOStuffDataset'},
     'vgg': _VOC,
+    'caffe': _VOC,
+    'kerashub': _VOC,
     'vainf': {**_VOC, **_CITYSCAPES},
     'jfzhang95': {**_VOC, **_CITYSCAPES},  # also what it trains on COCO
     'detectron2': _CITYSCAPES,

@@ -41,11 +41,7 @@ _ONNX = Kind('an ONNX program', _ORIGIN)
 _TFLITE = Kind(
     'a model of TensorFlow Lite', 'give the checkpoint or frozen graph that it was made of, and convert that'
 )
-_CAFFE = Kind(
-    'a model of Caffe',
-    'take the weights in one of the layouts that docs/checkpoints.md lists (vgg, kazuto), or save a dict of its '
-    'blobs by those names with numpy.savez',
-)
+_CAFFE = Kind('a model of Caffe', _CONVERT, 'caffe')
 BY_SUFFIX = {
     '.py': Kind('a config, not a checkpoint', 'the config comes first: python tools/test.py CONFIG CHECKPOINT'),
     '.pdparams': Kind('a checkpoint of PaddlePaddle', f'{_CONVERT} (or numpy.savez of its arrays)', 'pickle'),

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .pickles import Budget, DamagedError, RefusedError
-from .tf_format import BFLOAT16, STRING, array_of, content, dtype_of, fields, message, number, shape_of, text, varints
+from .protobuf import content, fields, floats, message, number, text, varints
+from .tf_format import BFLOAT16, STRING, array_of, dtype_of, shape_of
 
 READ = '/read'
 """How the operation is called that a variable was read by before it was frozen."""
@@ -82,15 +83,9 @@ def _tensor(data: memoryview, name: str, budget: Budget) -> np.ndarray | None:
 
 def _numbers(data: memoryview, budget: Budget) -> np.ndarray:
     """The values of a tensor that are written one by one."""
-    pieces, whole = [], []
+    pieces, whole = [values for values in floats(data, FLOATS, budget).values() if len(values)], []
     for field, value in fields(data):
-        if field in FLOATS:
-            values = content([value])
-            budget.charge(64 + len(values))
-            if len(values) % np.dtype(FLOATS[field]).itemsize:
-                raise DamagedError('a list of numbers that is cut short')
-            pieces.append(np.frombuffer(values, FLOATS[field]))
-        elif field in VARINTS:
+        if field in VARINTS:
             for item in varints(value):
                 budget.charge(64)
                 whole.append(item - (item >> 63 << 64))

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import UserError
 from .archive_file import unpack
 from .bundle_file import read_bundle
+from .caffe_file import read_caffe
 from .containers import network, without_prefix
 from .foreign import foreign_kind
 from .graph_file import read_graph
@@ -38,7 +39,8 @@ def read_source(path: str | Path, ema: bool = False) -> Source:
 
     Args:
         path: A `.pth`, `.safetensors`, `.npz`, `.pdparams`, `.pkl` or `.h5` file, a TensorFlow checkpoint (its
-            `.index`, or the name without that), a frozen graph `.pb`, or a tar archive with one of these.
+            `.index`, or the name without that), a frozen graph `.pb`, a `.caffemodel`, or a tar archive with one of
+            these.
         ema: Take averaged weights, which a file may hold beside the plain ones.
 
     Raises:
@@ -82,6 +84,7 @@ def _read_archive(path: Path) -> dict:
 READERS: dict[str, Callable[[Path], dict]] = dict(
     archive=_read_archive,
     bundle=read_bundle,
+    caffe=read_caffe,
     graph=read_graph,
     h5=read_h5,
     npz=read_npz,

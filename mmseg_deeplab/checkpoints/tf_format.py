@@ -1,114 +1,32 @@
-"""What TensorFlow's files are made of: protocol buffers as they lie in a file, shapes, types and checksums.
+"""What TensorFlow's files are made of beside protocol buffers: shapes, types and checksums.
 
-Protocol buffers: https://protobuf.dev/programming-guides/encoding. The numbers of fields are those of TensorFlow's
-`tensor_shape.proto` and `types.proto`.
+The numbers of fields are those of TensorFlow's `tensor_shape.proto` and `types.proto`.
 """
 
 import math
-from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
 
 from .pickles import Budget, DamagedError, RefusedError
+from .protobuf import content, message, number
 
 STRING = 7
 BFLOAT16 = 14
+AXES = 254
+"""The most that a tensor has (TensorShape::MaxDimensions)."""
 TYPES = {
     1: 'f4', 2: 'f8', 3: 'i4', 4: 'u1', 5: 'i2', 6: 'i1', 9: 'i8', 10: '?', BFLOAT16: 'u2', 17: 'u2', 19: 'f2',
     22: 'u4', 23: 'u8',
 }  # fmt: skip
 """numpy's name for each number of `DataType`; of a bfloat16 the bits."""
-Field = int | memoryview
-
-
-def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The whole number that begins at a place, and the place behind it."""
-    number = 0
-    for shift in range(0, 64, 7):
-        if at >= len(data):
-            break
-        number |= (data[at] & 127) << shift
-        at += 1
-        if data[at - 1] < 128:
-            return number, at
-    raise DamagedError('a number that has no end')
-
-
-def varints(value: Field) -> Iterator[int]:
-    """The whole numbers of a repeated field: one by itself, or several in a row."""
-    if isinstance(value, int):
-        yield value
-        return
-    at = 0
-    while at < len(value):
-        item, at = varint(value, at)
-        yield item
-
-
-def fields(data: memoryview) -> Iterator[tuple[int, Field]]:
-    """Numbers and values of a message's fields, in their order; fixed numbers of 4 and 8 bytes stay bytes."""
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = varint(data, at)
-            yield key >> 3, value
-            continue
-        if kind == 2:
-            size, at = varint(data, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise DamagedError(f'a field of the unknown kind {kind}')
-        if at + size > len(data):
-            raise DamagedError('a field that goes beyond the end')
-        yield key >> 3, data[at : at + size]
-        at += size
-
-
-def message(data: memoryview, budget: Budget, known: Iterable[int]) -> dict[int, list[Field]]:
-    """The values of the fields with `known` numbers, each counted against the budget."""
-    values: dict[int, list[Field]] = {number: [] for number in known}
-    for number, value in fields(data):
-        if number in values:
-            budget.charge(256)
-            values[number].append(value)
-    return values
-
-
-def number(values: list[Field], default: int = 0) -> int:
-    """The value of a field that holds one whole number."""
-    if not values:
-        return default
-    if not isinstance(values[-1], int):
-        raise DamagedError('bytes in the place of a number')
-    return values[-1]
-
-
-def content(values: list[Field]) -> memoryview:
-    """The value of a field that holds bytes or a message."""
-    if not values:
-        return memoryview(b'')
-    if isinstance(values[-1], int):
-        raise DamagedError('a number in the place of bytes')
-    return values[-1]
-
-
-def text(data: Field) -> str:
-    """Bytes as a text."""
-    try:
-        return bytes(content([data])).decode()
-    except UnicodeDecodeError as error:
-        raise DamagedError(f'a name that is no text: {bytes(content([data]))[:20]!r}') from error
 
 
 def shape_of(data: memoryview, budget: Budget) -> tuple[int, ...]:
     """Sides of a `TensorShapeProto`."""
     sides = tuple(number(message(content([dim]), budget, (1,))[1]) for dim in message(data, budget, (2,))[2])
-    if any(side >= 2**62 for side in sides):
-        raise DamagedError(f'a side of unknown length in {sides}')
+    if len(sides) > AXES or any(side >= 2**62 for side in sides):
+        raise DamagedError(f'a side of unknown length in {str(sides)[:200]}')
     return sides
 
 

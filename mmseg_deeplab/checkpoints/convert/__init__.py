@@ -11,7 +11,7 @@ from .rules import Conversion
 
 FORMATS = (
     *('tensorflow', 'torchvision', 'mmseg', 'kazuto', 'vgg', 'vainf', 'jfzhang95', 'timm', 'detectron2', 'smp'),
-    *('huggingface', 'paddleseg'),
+    *('huggingface', 'paddleseg', 'caffe', 'kerashub', 'hed'),
 )
 
 
