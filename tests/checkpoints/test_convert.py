@@ -1,5 +1,6 @@
 """Converted weights give the output of their source, computed here with plain functions from the published layout."""
 
+import caffe_networks as caffe
 import mobilenet_networks as mobilenets
 import paddle_networks as paddles
 import pytest
@@ -23,6 +24,8 @@ WHOLE = [
     ('kazuto', nets.kazuto_v2, False),
     ('kazuto', nets.kazuto_old, False),
     ('vgg', nets.caffe_vgg, True),
+    ('vgg', caffe.caffe_v2_vgg, True),
+    ('caffe', caffe.caffe_v2, True),
     ('vainf', nets.vainf_v3, False),
     ('vainf', nets.vainf_v3plus, False),
     ('vainf', nets.vainf_v3plus_separable, False),
@@ -48,7 +51,7 @@ IDS = [f'{name}-{network.__name__}' for name, network, _ in WHOLE]
 @pytest.mark.parametrize('name, network, align_corners', WHOLE, ids=IDS)
 @torch.no_grad()
 def test_whole_models(name, network, align_corners):
-    net = Net()
+    net = (caffe.CaffeNet if name == 'caffe' else Net)()
     expected = network(net, IMAGE)
     assert detect_format(net.state) == name
     conversion = convert_state(net.state)
@@ -213,7 +216,7 @@ def test_kazuto_coco_stuff_keeps_the_classes_of_the_dataset(monkeypatch):
 
 
 def test_every_format_is_tested():
-    assert {name for name, _, _ in WHOLE} | {'timm', 'tensorflow'} == set(FORMATS)
+    assert {name for name, _, _ in WHOLE} | {'timm', 'tensorflow', 'kerashub', 'hed'} == set(FORMATS)
 
 
 def test_coco_stuff_is_converted_to_the_classes_of_its_dataset():

@@ -20,8 +20,8 @@ from mmseg_deeplab.checkpoints.options import options_that_differ
 def test_refusals():
     with pytest.raises(ValueError, match='layout is not recognised.*Known'):
         convert_state({'a.weight': torch.zeros(1)})
-    with pytest.raises(ValueError, match='unknown format .caffe.; choose auto or one of'):
-        convert_state({'a.weight': torch.zeros(1)}, 'caffe')
+    with pytest.raises(ValueError, match='unknown format .theano.; choose auto or one of'):
+        convert_state({'a.weight': torch.zeros(1)}, 'theano')
     with pytest.raises(ValueError, match='MobileNetV3 is no backbone of the DeepLab papers'):
         convert_state({'classifier.0.convs.0.0.weight': torch.zeros(1), 'backbone.0.0.weight': torch.zeros(1)})
     net = Net()

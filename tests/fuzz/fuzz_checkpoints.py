@@ -22,6 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'checkpoints'))
+from caffe_files import NEW, OLD, write_caffemodel
+from tensorflow_files import write_graph
+
 MEMORY = 2 * 2**30  # bytes beyond what the process has at its start
 SECONDS = 10  # a file
 INSTRUCTIONS = b'(.)tl]}{eaRbcijQ0123456789NIFMKJGX\x80\x81\x82\x85\x86\x87\x88\x89\x8a\x8b\x8c\x93\x94\x95'
@@ -56,6 +60,11 @@ def seeds(folder: Path) -> list[Path]:
     arrays = {name.replace('.', '/'): value.numpy() for name, value in state.items()}
     np.savez(folder / 'a.npz', **arrays)
     np.savez_compressed(folder / 'b.npz', **arrays)
+    write_graph(folder / 'graph.pb', {name: value.numpy() for name, value in state.items()}, 'values')
+    blobs = {'conv1.weight': torch.rand(4, 3, 2, 2), 'conv1.bias': torch.rand(4)}
+    blobs |= {f'bn_conv1.{part}': torch.ones(1) for part in ('running_mean', 'running_var', 'factor')}
+    for kind in (NEW, OLD):
+        write_caffemodel(folder / f'{kind}.caffemodel', blobs, kind)
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
@@ -171,7 +180,7 @@ def main() -> None:
     begin = time.monotonic()
     outcomes, failures = fuzz(args.files, args.seed, args.keep)
     for (kind, outcome), count in sorted(outcomes.items()):
-        print(f'{kind:16} {outcome:8} {count}')
+        print(f'{kind:18} {outcome:8} {count}')
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f'{args.files} files in {time.monotonic() - begin:.0f} s, at most {peak:.0f} MiB')
     print('\n'.join(failures[:50]))

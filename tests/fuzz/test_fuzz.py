@@ -12,5 +12,6 @@ def test_mutated_checkpoints_are_read_or_refused(repo):
     environment = {**os.environ, 'PYTHONPATH': str(repo), 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    for kind in ('zip.pth', 'zip5.pth', 'old.pth', 'plain.pth', 'a.safetensors', 'a.npz', 'b.npz'):
-        assert f'{kind:16} read ' in done.stdout and f'{kind:16} refused ' in done.stdout
+    kinds = ('zip.pth', 'zip5.pth', 'old.pth', 'plain.pth', 'a.safetensors', 'a.npz', 'b.npz', 'graph.pb')
+    for kind in (*kinds, 'layer.caffemodel', 'layers.caffemodel'):
+        assert f'{kind:18} read ' in done.stdout and f'{kind:18} refused ' in done.stdout
