@@ -22,8 +22,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Convert a checkpoint of another codebase.')
     parser.add_argument(
         'src',
-        help='checkpoint to read: .pth, .safetensors, .npz, .pkl, .pdparams, .h5, a TensorFlow checkpoint (.index) or '
-        'frozen graph (.pb), or a tar archive with one of these',
+        help='checkpoint to read: .pth, .safetensors, .npz, .pkl, .pdparams, .h5, .caffemodel, a TensorFlow checkpoint '
+        '(.index) or frozen graph (.pb), or a tar archive with one of these',
     )
     parser.add_argument('dst', help='checkpoint to write: .pth or .safetensors')
     parser.add_argument(

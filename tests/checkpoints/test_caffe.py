@@ -226,6 +226,9 @@ def test_the_branches_of_v2_are_no_start_of_v1():
         convert_state(state, 'vgg', '4x4')
     with pytest.raises(UserError, match=r'fc6 \(8, 512, 5, 5\) is of no head of v1'):
         convert_state({'conv1_1.weight': torch.zeros(64, 3, 3, 3), 'fc6.weight': torch.zeros(8, 512, 5, 5)})
+    odd = {'conv1_1.weight': torch.zeros(64, 3, 3, 3), 'fc6.weight': torch.zeros(4096, 50)}
+    with pytest.raises(UserError, match=r'fc6\.weight \(4096, 50\) has another shape than in the layout of vgg'):
+        convert_state(odd)
     with pytest.raises(UserError, match='VGG-16 has no convolution 4 in stage 3'):
         convert_state({'conv1_1.weight': torch.zeros(64, 3, 3, 3), 'conv3_4.weight': torch.zeros(1)})
 

@@ -68,7 +68,7 @@ def apply_rules(rules: Sequence[Rule], state: Mapping[str, Tensor], source: str)
         The new state dict, and what was dropped with the reasons.
 
     Raises:
-        ValueError: If a parameter matches no rule, or two get the same name.
+        UserError: If a parameter matches no rule or has not the shape that is expected, or two get the same name.
     """
     converted, dropped, unknown = {}, {}, []
     compiled = [(re.compile(rule.pattern), rule) for rule in rules]
@@ -84,7 +84,10 @@ def apply_rules(rules: Sequence[Rule], state: Mapping[str, Tensor], source: str)
         target = rule.target(match) if callable(rule.target) else match.expand(rule.target)
         if target in converted:
             raise UserError(f'two parameters of the source become {target}; the second is {name}')
-        converted[target] = rule.transform(value).contiguous()
+        try:
+            converted[target] = rule.transform(value).contiguous()
+        except (RuntimeError, IndexError) as error:
+            raise UserError(f'{name} {tuple(value.shape)} has another shape than in the layout of {source}') from error
     if unknown:
         raise UserError(
             f'{len(unknown)} of {len(state)} parameters are unknown in the layout of {source}, for example '
