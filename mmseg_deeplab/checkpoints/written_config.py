@@ -22,7 +22,7 @@ DATASETS = {
 HEADER = '# Written by the conversion of'
 """Begins what the next conversion may write over."""
 OLDER = {
-    'DeepLabV1Head': ({'voc12_aug': 'voc12_aug_v1'}, 'step_6k'),
+    **dict.fromkeys(('DeepLabV1Head', 'DeepLabV1MScHead'), ({'voc12_aug': 'voc12_aug_v1'}, 'step_6k')),
     'DeepLabV2Head': ({'voc12_aug': 'voc12_aug_v2', 'cityscapes': 'cityscapes_v2'}, 'poly_20k'),
 }
 """Head -> base configs that take the place of those of v3 and v3+, whose crops it can't be trained on; schedule."""

@@ -19,6 +19,7 @@ from test_convert import vgg_without_trunk
 
 from mmseg_deeplab.checkpoints import load_file
 from mmseg_deeplab.checkpoints.convert import convert_state
+from mmseg_deeplab.checkpoints.options import options_that_differ
 from mmseg_deeplab.checkpoints.sources import read_source
 from mmseg_deeplab.cli import main
 from mmseg_deeplab.errors import UserError
@@ -156,17 +157,34 @@ def test_one_command(network, kind, head, tmp_path, capsys):
         assert_same(got[..., : picture.shape[0], : picture.shape[1]], wanted)
 
 
-def resnet_state(network=nets.caffe_v2):
+def state_of(network=nets.caffe_v2):
     net = CaffeNet()
     with torch.no_grad():
         network(net, IMAGE)
     return net.state
 
 
+SMALLER = {'model.backbone.depth', 'model.backbone.base_channels', 'model.decode_head.fc_channels'}
+
+
+@pytest.mark.parametrize(
+    'network, config',
+    [(nets.caffe_v2_msc, 'deeplabv2_r101_voc'), (nets.caffe_v2_vgg, 'deeplabv2_vgg16_voc'),
+     (nets.caffe_v1_msc, 'deeplabv1_vgg16_msc_voc')],
+)  # fmt: skip
+def test_the_configs_are_those_of_the_release(network, config, repo, monkeypatch):
+    """They differ from what its files need in the sizes of these small networks only."""
+    monkeypatch.setattr(nets, 'CLASSES', 21)
+    state = state_of(network)
+    found = convert_state(nets.with_copies(state) if network is nets.caffe_v2_msc else state)
+    lines = options_that_differ(found.model, Config.fromfile(repo / f'configs/{config}.py').model)
+    assert {line.split('=')[0] for line in lines} <= SMALLER, lines
+
+
 class TestResNet:
     def test_a_backbone_alone(self):
         """As ResNet-101-model.caffemodel, with its ImageNet classifier."""
-        state = {name: value for name, value in resnet_state().items() if not name.startswith('fc1_')}
+        state = {name: value for name, value in state_of().items() if not name.startswith('fc1_')}
         state['fc1000.weight'], state['fc1000.bias'] = torch.zeros(1000, 64), torch.zeros(1000)
         found = convert_state(state)
         assert found.holds == ('backbone.',) and set(found.dropped) == {'fc1000.weight', 'fc1000.bias'}
@@ -174,14 +192,14 @@ class TestResNet:
 
     @pytest.mark.parametrize('kernel, rates', [(3, (12,)), (1, ())])
     def test_one_classifier(self, kernel, rates):
-        state = {name: value for name, value in resnet_state().items() if not name.startswith('fc1_')}
+        state = {name: value for name, value in state_of().items() if not name.startswith('fc1_')}
         state['fc1_voc12.weight'], state['fc1_voc12.bias'] = torch.ones(21, 64, kernel, kernel), torch.zeros(21)
         found = convert_state(state)
         assert found.model['decode_head']['rates'] == rates and 'multi_scale_inputs' not in found.model
         assert any('one scale' in note for note in found.notes)
 
     def test_the_scaled_inputs_share_all_weights(self):
-        state = nets.with_copies(resnet_state())
+        state = nets.with_copies(state_of())
         found = convert_state(state)
         assert found.model['multi_scale_inputs'] == (1.0, 0.75, 0.5) and found.model['scaled_size'] == 'corners'
         assert len(found.dropped) == len(state) * 2 // 3 and all('res0' in name for name in found.dropped)
@@ -191,7 +209,7 @@ class TestResNet:
 
     def test_sums_without_a_factor(self):
         """Caffe takes a factor of 0, of a network that never ran, as a mean and variance of 0."""
-        state = resnet_state()
+        state = state_of()
         state['bn_conv1.factor'] = torch.zeros(1)
         found = convert_state(state).state_dict
         assert found['backbone.bn1.running_mean'].abs().max() == found['backbone.bn1.running_var'].abs().max() == 0

