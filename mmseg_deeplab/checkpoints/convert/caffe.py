@@ -16,23 +16,24 @@ from ...errors import UserError
 from .rules import BACKBONE_ONLY, CAFFE, RELEASE_SIZES, Conversion, Rule, apply_rules, deeplab, resnet
 
 COPY = re.compile(r'_res0(5|75)(?=[_.])')
-BRANCHES = {'1': 'downsample.', '2a': '1', '2b': '2', '2c': '3'}
+BRANCHES = {
+    '1': ('downsample.0', 'downsample.1'),
+    '2a': ('conv1', 'bn1'),
+    '2b': ('conv2', 'bn2'),
+    '2c': ('conv3', 'bn3'),
+}
+"""Of a unit, its convolution and batch norm here."""
 ASPP_L = (6, 12, 18, 24)
 
 
 def _layer(match: re.Match) -> str:
-    """Name here of a unit's convolution or batch norm: groups kind, block, letter, number and branch.
+    """Name here of a unit's parameter: groups kind, block, letter, number, branch and parameter.
 
     Units are named a, b, c or, where there are many, a, b1, b2.
     """
-    kind, block, letter, number, branch = match.groups()[:5]
+    kind, block, letter, number, branch, parameter = match.groups()
     unit = int(number) if number else ord(letter) - ord('a')
-    layer = BRANCHES[branch]
-    if branch == '1':
-        layer += '0' if kind == 'res' else '1'
-    else:
-        layer = ('conv' if kind == 'res' else 'bn') + layer
-    return f'backbone.layer{int(block) - 1}.{unit}.{layer}.{match[6]}'
+    return f'backbone.layer{int(block) - 1}.{unit}.{BRANCHES[branch][kind != "res"]}.{parameter}'
 
 
 RULES = (

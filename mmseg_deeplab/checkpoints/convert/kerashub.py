@@ -40,8 +40,9 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
         UserError: If it is another of KerasHub's networks; says what it has that none here has.
     """
     branches = len({match[0] for name in state if (match := re.match(rf'{POOLING}\w+/sequential(_\d)?/', name))})
-    _check(state, branches)
+    _check_parts(state, branches)
     layers = _layers(_depth(state), branches)
+    _check_features(state)
 
     def target(match: re.Match) -> str:
         module = layers.get(match[1])
@@ -74,13 +75,16 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     return Conversion(converted, deeplab(resnet(converted), head, 32, PIXELS), dropped, notes=list(NOTES))
 
 
-def _check(state: Mapping[str, Tensor], branches: int) -> None:
+def _check_parts(state: Mapping[str, Tensor], branches: int) -> None:
     """Refuse what has no counterpart, by what it has."""
     if not any(name.startswith(MODEL) for name in state):
         raise UserError(
             "this is KerasHub's DeepLabV3Backbone, which has no classifier, as model.weights.h5 of a preset: load the "
             "whole model there and save that, segmenter.save_weights('NEW.weights.h5')"
         )
+    for layer in ('layers/conv2d', f'{POOLING}projection/layers/conv2d'):
+        if f'{layer}/vars/0' not in state:
+            raise UserError(f"{layer} of KerasHub's DeepLabV3ImageSegmenter is not in this file: save all of the model")
     if f'{MODEL}layers/conv2d_1/vars/0' not in state:
         raise UserError(
             "KerasHub's DeepLabV3 without a decoder has no counterpart here: it has a ReLU behind its upsampling, "
@@ -91,18 +95,17 @@ def _check(state: Mapping[str, Tensor], branches: int) -> None:
             f'this DeepLabV3Plus of KerasHub has {max(branches - 2, 0)} dilation rates, which no file tells; those of '
             f'the published one are 6, 12 and 18'
         )
-    sides = [
-        (
-            'spatial_pyramid_pooling_key',
-            state.get(f'{POOLING}aspp_parallel_channels/sequential/layers/conv2d/vars/0'),
-            8,
-        ),
-        ('low_level_feature_key', state.get(f'{MODEL}layers/conv2d/vars/0'), 1),
-    ]
-    _depth(state)
-    first = state[f'{ENCODER}layers/conv2d_1/vars/0'].shape[-1]  # the width of block1
-    for key, weight, factor in sides:
-        if weight is None or weight.ndim != 4 or weight.shape[2] != 4 * factor * first:
+
+
+def _check_features(state: Mapping[str, Tensor]) -> None:
+    """Refuse other features than block4's and block1's, which have 32 and 4 times the channels of its bottleneck."""
+    width = state[f'{ENCODER}layers/conv2d_1/vars/0'].shape[-1]
+    first = f'{POOLING}aspp_parallel_channels/sequential/layers/conv2d/vars/0'
+    for key, name, factor in (
+        ('spatial_pyramid_pooling_key', first, 32),
+        ('low_level_feature_key', f'{MODEL}layers/conv2d/vars/0', 4),
+    ):
+        if name not in state or state[name].ndim != 4 or state[name].shape[2] != factor * width:
             raise UserError(
                 f"KerasHub's DeepLabV3Plus is converted with low_level_feature_key='P2' and "
                 f"spatial_pyramid_pooling_key='P5', as published; this one has another {key}"
