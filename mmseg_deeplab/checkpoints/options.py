@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 PARTS = ('backbone', 'decode_head')
 TRAINING = {
-    *('init_cfg', 'pretrained', 'train_cfg', 'frozen', 'frozen_bn', 'frozen_bn_affine', 'frozen_stages', 'norm_eval'),
-    *('with_cp', 'loss_decode', 'sampler', 'dropout_ratio', 'aspp_dropout', 'ignore_index', 'upsample_logits'),
-    *('keep_seg_logits', 'crop_size'),
+    *('init_cfg', 'pretrained', 'train_cfg', 'frozen', 'frozen_bn', 'frozen_bn_affine', 'frozen_stages'),
+    *('loss_decode', 'sampler', 'dropout_ratio', 'aspp_dropout', 'ignore_index', 'upsample_logits'),
+    *('keep_seg_logits', 'crop_size', 'initial_weights'),
 }
 """Arguments of models and their parts that change no answer; every other one counts."""
 APART = {'type', 'num_classes', 'norm_cfg', 'data_preprocessor', *PARTS}
@@ -57,7 +57,10 @@ def unseen_options(model: Mapping) -> list[str]:
         values = {**_defaults(_class(part)), **part} if 'type' in part else part
         lines += [f'{place}.{key}={_plain(values[key])!r}' for key in UNSEEN if _tells(place, key, values)]
     images = model['data_preprocessor']
-    return lines + [f'model.data_preprocessor.{key}={_plain(images[key])!r}' for key in INPUT if key in images]
+    lines += [f'model.data_preprocessor.{key}={_plain(images[key])!r}' for key in (*INPUT, 'test_cfg') if key in images]
+    if 'decode_head' in model and 'test_cfg' not in images:
+        lines.append('model.crop_size, to which smaller images are padded at test: the one of the training')
+    return lines
 
 
 def _tells(place: str, key: str, values: Mapping) -> bool:
@@ -94,16 +97,18 @@ def _differences(fitting: Mapping, cfg: Mapping, identity: Collection[str]) -> I
         if wanted != found:
             yield ('model' if 'num_classes' in cfg else 'model.decode_head') + '.num_classes', wanted, found
     yield from _input(fitting['data_preprocessor'], cfg)
-    wanted_eps, found_eps = _eps(fitting, identity), _eps(cfg, identity)
+    fits = build(fitting, 'meta')
+    wanted_norms, found_norms = _norms(fits, identity), _norms(build(cfg, 'meta'), identity)
     for part in PARTS:
         if part not in fitting:
             continue
         wanted, found, path = fitting[part], cfg.get(part) or {}, f'model.{part}'
         if _class(wanted) is not _class(found):
-            yield path, _replacement(wanted, cfg, wanted_eps[part]), found.get('type')
+            yield path, _replacement(wanted, cfg, wanted_norms[part]), found.get('type')
             continue
         optional = ATROUS if 'decode_head' not in fitting else set()
-        yield from _arguments(wanted, found, path, optional)
+        complete = getattr(fits, 'complete_head', dict) if part == 'decode_head' else dict
+        yield from _arguments(wanted, found, path, optional, complete(wanted))
         # An output stride of a part's own comes before the model's.
         own = [each['output_stride'] for each in (wanted, found) if 'output_stride' in each]
         if own and not optional:
@@ -111,22 +116,27 @@ def _differences(fitting: Mapping, cfg: Mapping, identity: Collection[str]) -> I
                        ((wanted, fitting), (found, cfg))]  # fmt: skip
             if strides[0] != strides[1]:
                 yield f'{path}.output_stride', *strides
-        if wanted_eps[part] != found_eps[part] and wanted_eps[part]:
-            yield from _norm(path, found, cfg, max(wanted_eps[part]), found_eps[part])
+        if wanted_norms[part] != found_norms[part] and wanted_norms[part]:
+            yield from _norm(path, found, cfg, max(wanted_norms[part])[0], found_norms[part])
 
 
 def _that_count(cfg: Mapping, fitting: Mapping) -> dict:
     """A model's config, less what has no effect in the fitting one."""
     head = fitting['decode_head']
     corners = head.get('align_corners', _defaults(_class(head))['align_corners'])
-    idle = set() if corners or cfg.get('test_padding') == 'cells' else {'test_padding'}
+    idle = set() if corners or 'cells' in (cfg.get('test_padding'), fitting.get('test_padding')) else {'test_padding'}
     if len(fitting.get('multi_scale_inputs', (1,))) == 1:
         idle.add('scaled_size')
     return {key: value for key, value in cfg.items() if key not in idle}
 
 
-def _arguments(wanted: Mapping, found: Mapping, path: str, optional: Collection[str] = ()) -> Iterator[tuple]:
-    """Compare the arguments of two configs of one class; those of `optional` only if `wanted` states them."""
+def _arguments(
+    wanted: Mapping, found: Mapping, path: str, optional: Collection[str] = (), complete: Mapping | None = None
+) -> Iterator[tuple[str, Any, Any]]:
+    """Compare the arguments of two configs of one class; those of `optional` only if `wanted` states them.
+
+    `complete` is `wanted` with the channels that the segmentor fills in, for a config that states them itself.
+    """
     defaults = _defaults(_class(wanted))
     for key in dict.fromkeys([*wanted, *found, *defaults]):
         if key in TRAINING or key in APART or (key in optional and key not in wanted):
@@ -134,6 +144,8 @@ def _arguments(wanted: Mapping, found: Mapping, path: str, optional: Collection[
         if path != 'model' and key == 'output_stride':
             continue
         values = [each.get(key, defaults.get(key, inspect.Parameter.empty)) for each in (wanted, found)]
+        if values[0] is inspect.Parameter.empty and complete:
+            values[0] = complete.get(key, values[0])
         if inspect.Parameter.empty in values:
             continue  # the segmentor fills it in by the backbone's channels
         if key == 'test_cfg':
@@ -159,13 +171,12 @@ def _input(wanted: Mapping, cfg: Mapping) -> Iterator[tuple[str, Any, Any]]:
             yield 'model.data_preprocessor.test_cfg', _instead(values[0], found.get('test_cfg')), values[1]
 
 
-def _norm(path: str, found: Mapping, whole: Mapping, eps: float, found_eps: set) -> Iterator[tuple[str, Any, Any]]:
+def _norm(path: str, found: Mapping, whole: Mapping, eps: float, norms: set) -> Iterator[tuple[str, Any, Any]]:
     stated = {**(whole.get('norm_cfg') or {}), **(found.get('norm_cfg') or {})}
-    if str(stated.get('type')).endswith('BN'):
-        yield f'{path}.norm_cfg.eps', eps, max(found_eps, default=None)
+    if str(stated.get('type')).endswith('BN') and not {'affine', 'track_running_stats'} & stated.keys():
+        yield f'{path}.norm_cfg.eps', eps, max(norms)[0]
     else:
-        value = _instead(dict(type='BN', eps=eps), found.get('norm_cfg'))
-        yield f'{path}.norm_cfg', value, stated.get('type', max(found_eps, default=None))
+        yield f'{path}.norm_cfg', _instead(dict(type='BN', eps=eps), found.get('norm_cfg')), stated
 
 
 def _instead(value: Any, stated: Any) -> Any:
@@ -174,23 +185,23 @@ def _instead(value: Any, stated: Any) -> Any:
     return {'_delete_': True, **value} if isinstance(value, dict) and isinstance(stated, Mapping) else value
 
 
-def _replacement(wanted: Mapping, whole: Mapping, eps: set) -> dict:
+def _replacement(wanted: Mapping, whole: Mapping, norms: set) -> dict:
     """A part's config that stands in any model as it does in its own."""
     part = {'_delete_': True, **_plain(wanted)}
     if 'num_classes' in whole:
         part.pop('num_classes', None)  # stated once, for all heads
-    if eps:
-        part['norm_cfg'] = dict(type='BN', eps=max(eps))
+    if norms:
+        part['norm_cfg'] = dict(type='BN', eps=max(norms)[0])
     return part
 
 
-def _eps(cfg: Mapping, identity: Collection[str]) -> dict[str, set[float]]:
-    """The eps of the batch norms of each part, as they are built."""
-    found: dict[str, set[float]] = {part: set() for part in PARTS}
-    for name, module in build(cfg, 'meta').named_modules():
+def _norms(model: nn.Module, identity: Collection[str]) -> dict[str, set[tuple[float, bool, bool]]]:
+    """The batch norms of each part as they are built: eps, and whether they have weights and statistics."""
+    found: dict[str, set[tuple[float, bool, bool]]] = {part: set() for part in PARTS}
+    for name, module in model.named_modules():
         part = name.partition('.')[0]
         if isinstance(module, _BatchNorm) and part in found and name not in identity:
-            found[part].add(module.eps)
+            found[part].add((module.eps, module.affine, module.track_running_stats))
     return found
 
 

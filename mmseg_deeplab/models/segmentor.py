@@ -287,7 +287,7 @@ class DeepLab(EncoderDecoder):
             module.requires_grad_(False)
 
     def _frozen_parts(self, frozen: Sequence[str], stages: int) -> list[nn.Module]:
-        if isinstance(frozen, str) or not {*frozen} <= {'backbone', 'decode_head'}:
+        if not isinstance(frozen, (list, tuple)) or not {*frozen} <= {'backbone', 'decode_head'}:
             raise UserError(f"frozen={frozen!r}: give a list of 'backbone' and 'decode_head'")
         parts = [getattr(self, name) for name in frozen]
         if stages == -1:
@@ -307,7 +307,7 @@ class DeepLab(EncoderDecoder):
             )
         return [*parts, *(module for stage in layers[: stages + 1] for module in stage)]
 
-    def _fill(self, cfg: dict, **values) -> dict:
+    def _fill(self, cfg: Mapping, **values) -> dict:
         """Add to a part's config what it does not state."""
         values.update(cfg)
         if self.norm_cfg is not None:
@@ -315,32 +315,34 @@ class DeepLab(EncoderDecoder):
             values['norm_cfg'] = own if own is None or 'type' in own else {**self.norm_cfg, **own}
         return values
 
-    def _init_decode_head(self, decode_head: dict) -> None:
+    def complete_head(self, decode_head: Mapping) -> dict:
+        """The config of a DeepLab head with what it does not state: channels, output stride and normalisation."""
         head_type = class_of(decode_head['type'])
-        if head_type is not None and issubclass(head_type, DeepLabHead):
-            channels = self.backbone.feature_channels
-            for key in ('in_index', 'low_level_index', 'mid_level_index'):
-                if (decode_head.get(key) or 0) not in range(-len(channels), len(channels)):
-                    raise UserError(
-                        f'decode_head.{key}={decode_head[key]!r}: {type(self.backbone).__name__} has {len(channels)} '
-                        f'feature maps, with {channels} channels; choose one of 0 to {len(channels) - 1}'
-                    )
-            values = dict(in_channels=channels[decode_head.get('in_index', -1)], output_stride=self.output_stride)
-            if head_type.needs_low_level:
-                index = decode_head.get('low_level_index', self.backbone.low_level_index)
-                values.update(low_level_index=index, low_level_channels=channels[index])
-                if decode_head.get('mid_level_index') is not None:
-                    values.update(mid_level_channels=channels[decode_head['mid_level_index']])
-            if head_type.needs_taps:
-                if len(self.multi_scale_inputs) > 1:
-                    raise UserError(
-                        f'{head_type.__name__} takes several scales from its taps; leave multi_scale_inputs at (1.0,)'
-                    )
-                values.update(tap_channels=channels[:-1], image_channels=self.backbone.in_channels)
-            decode_head = self._fill(decode_head, **values)
-        else:
-            decode_head = with_own_losses(decode_head)
-        super()._init_decode_head(decode_head)
+        if head_type is None or not issubclass(head_type, DeepLabHead):
+            return dict(decode_head)
+        channels = self.backbone.feature_channels
+        for key in ('in_index', 'low_level_index', 'mid_level_index'):
+            if (decode_head.get(key) or 0) not in range(-len(channels), len(channels)):
+                raise UserError(
+                    f'decode_head.{key}={decode_head[key]!r}: {type(self.backbone).__name__} has {len(channels)} '
+                    f'feature maps, with {channels} channels; choose one of 0 to {len(channels) - 1}'
+                )
+        values = dict(in_channels=channels[decode_head.get('in_index', -1)], output_stride=self.output_stride)
+        if head_type.needs_low_level:
+            index = decode_head.get('low_level_index', self.backbone.low_level_index)
+            values.update(low_level_index=index, low_level_channels=channels[index])
+            if decode_head.get('mid_level_index') is not None:
+                values.update(mid_level_channels=channels[decode_head['mid_level_index']])
+        if head_type.needs_taps:
+            if len(self.multi_scale_inputs) > 1:
+                raise UserError(
+                    f'{head_type.__name__} takes several scales from its taps; leave multi_scale_inputs at (1.0,)'
+                )
+            values.update(tap_channels=channels[:-1], image_channels=self.backbone.in_channels)
+        return self._fill(decode_head, **values)
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        super()._init_decode_head(self.complete_head(with_own_losses(decode_head)))
 
     def _init_auxiliary_head(self, auxiliary_head: dict | list[dict] | None) -> None:
         if auxiliary_head is not None:
