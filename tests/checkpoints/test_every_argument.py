@@ -19,12 +19,6 @@ from mmseg_deeplab.checkpoints.convert import convert_state
 from mmseg_deeplab.checkpoints.options import TRAINING, build, options_that_differ
 from mmseg_deeplab.errors import UserError
 
-SOURCES = {
-    'torchvision': nets.torchvision_v3,
-    'mmseg': nets.mmseg_v3plus,
-    'vainf_mobilenet': mobilenets.vainf_mobilenet,
-    'vgg': nets.caffe_vgg,
-}
 SLIDE = dict(mode='slide', crop_size=(33, 33), stride=(33, 33))
 NORMS = (
     *(dict(type='BN', eps=1e-2), dict(type='BN', track_running_stats=False), dict(type='BN', affine=False)),
@@ -135,6 +129,18 @@ PARTS = {
 }
 
 
+SOURCES = [
+    (nets.torchvision_v3, ('segmentor', 'backbone', 'decode_head', PREPROCESSOR)),
+    (nets.mmseg_v3plus, ('segmentor', 'decode_head')),
+    (nets.vainf_v3plus, ('decode_head',)),
+    (mobilenets.vainf_mobilenet, ('backbone',)),
+    (nets.jfzhang95_xception, ('backbone',)),
+    (nets.kazuto_v2, ('segmentor', 'decode_head')),
+    (nets.caffe_vgg, ('backbone', 'decode_head', PREPROCESSOR)),
+]
+"""Network -> its parts that differ from those before."""
+
+
 def arguments(name):
     """Names of all arguments that a class takes: its own, and those of its bases as long as they are handed on."""
     found = []
@@ -171,11 +177,11 @@ def answers(cfg, state):
     return model.predict(**data)[0].pred_sem_seg.data, logits
 
 
-@pytest.mark.parametrize('source', SOURCES)
+@pytest.mark.parametrize('network, parts', SOURCES, ids=lambda each: getattr(each, '__name__', ''))
 @torch.no_grad()
-def test_each_alone(source):
+def test_each_alone(network, parts):
     net = Net()
-    SOURCES[source](net, nets.IMAGE)
+    network(net, nets.IMAGE)
     conversion = convert_state(net.state)
     conversion.model['data_preprocessor'].setdefault('test_cfg', None)
     wanted = Config(dict(model=conversion.model)).model.to_dict()
@@ -184,7 +190,7 @@ def test_each_alone(source):
     state = model.state_dict()
     expected = answers(wanted, state)
     named, idle = set(), set()
-    for part in PARTS:
+    for part in parts:
         whole = part == 'segmentor'
         for argument in sorted((arguments((wanted if whole else wanted[part])['type']) - ELSEWHERE) - {'type'}):
             for value in OTHER[argument]:
@@ -208,5 +214,7 @@ def test_each_alone(source):
                     assert found is not None, where
                     assert all(map(torch.equal, found, expected)), where
                     idle.add(argument)
-    assert {'in_channels', 'align_corners', 'test_cfg'} <= named and len(named) > 20
-    assert {'crop_size', 'loss_decode', 'frozen_bn', 'size'} <= idle
+    wanted = dict(segmentor='test_cfg', backbone='in_channels', decode_head='align_corners', data_preprocessor='mean')
+    assert {wanted[part] for part in parts} <= named
+    wanted = dict(segmentor='crop_size', backbone='init_cfg', decode_head='loss_decode', data_preprocessor='size')
+    assert {wanted[part] for part in parts} <= idle
