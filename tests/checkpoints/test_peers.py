@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from PIL import Image
 from plain_network import Net, assert_same
-from test_convert_tensorflow import TensorFlow, resnet50_v3plus
+from test_convert_tensorflow import TensorFlow, half_mobilenet_v3, resnet50_v3plus
 
 from mmseg_deeplab.checkpoints import load_file
 from mmseg_deeplab.checkpoints.conversion import convert_file
@@ -42,11 +42,11 @@ def to_image_by_corners(network):
     return lambda net, x: resized(network(net, x), x.shape[2:], True)
 
 
-def by_factor_4(network):
-    """detectron2: four times as large, then cut."""
+def by_factor(network, factor):
+    """detectron2: four times as large, without decoder sixteen times, then cut."""
 
     def forward(net, x):
-        full = F.interpolate(network(net, x), scale_factor=4, mode='bilinear', align_corners=False)
+        full = F.interpolate(network(net, x), scale_factor=factor, mode='bilinear', align_corners=False)
         return full[:, :, : x.shape[2], : x.shape[3]]
 
     return forward
@@ -75,26 +75,37 @@ def kazuto_msc(net, x):
 
 ANY = ((64, 96), (65, 81), (70, 93))
 BY_16 = ((64, 96), (80, 48), (112, 64))
-PEERS = [
-    ('torchvision', to_image(nets.torchvision_v3), IMAGENET, ANY),
-    ('mmseg', to_image(nets.mmseg_v3plus), IMAGENET, ANY),
-    ('kazuto', kazuto_msc, CAFFE, ANY),
-    ('vgg', padded(nets.caffe_vgg, 8), CAFFE, ANY),
-    ('vainf', to_image(nets.vainf_v3plus), IMAGENET, ANY),
-    ('jfzhang95', to_image_by_corners(nets.jfzhang95_v3plus), IMAGENET, ANY),
-    ('detectron2', by_factor_4(nets.detectron2_v3plus), IMAGENET, ANY),
-    ('smp', to_image_by_corners(nets.smp_v3plus), IMAGENET, BY_16),
-    ('tensorflow', padded(resnet50_v3plus, 16, 513), TF, ANY),
-    ('huggingface', to_image(mobilenets.huggingface_v3), TF, ANY),
-    ('paddleseg', to_image(paddles.v3plus), TF, ANY),
-]
+PEERS = {
+    'torchvision': (to_image(nets.torchvision_v3), IMAGENET, ANY),
+    'mmseg v3': (to_image(nets.mmseg_v3), IMAGENET, ANY),
+    'mmseg v3+': (to_image(nets.mmseg_v3plus), IMAGENET, ANY),
+    'mmseg mobilenet': (to_image(mobilenets.mmseg_mobilenet_v3plus), IMAGENET, ANY),
+    'kazuto': (kazuto_msc, CAFFE, ANY),
+    'vgg': (padded(nets.caffe_vgg, 8), CAFFE, ANY),
+    'vainf v3': (to_image(nets.vainf_v3), IMAGENET, ANY),
+    'vainf v3+': (to_image(nets.vainf_v3plus_separable), IMAGENET, ANY),
+    'vainf mobilenet': (to_image(mobilenets.vainf_mobilenet), IMAGENET, ANY),
+    'jfzhang95': (to_image_by_corners(nets.jfzhang95_v3plus), IMAGENET, ANY),
+    'jfzhang95 xception': (to_image_by_corners(nets.jfzhang95_xception), IMAGENET, ANY),
+    'jfzhang95 mobilenet': (to_image_by_corners(mobilenets.jfzhang95_mobilenet), IMAGENET, ANY),
+    'detectron2 v3': (by_factor(nets.detectron2_v3, 16), IMAGENET, ANY),
+    'detectron2 v3+': (by_factor(nets.detectron2_v3plus, 4), IMAGENET, ANY),
+    'smp v3': (to_image_by_corners(nets.smp_v3), IMAGENET, BY_16),
+    'smp v3+': (to_image_by_corners(nets.smp_v3plus), IMAGENET, BY_16),
+    'smp mobilenet': (to_image_by_corners(mobilenets.smp_mobilenet_v3), IMAGENET, BY_16),
+    'tensorflow': (padded(resnet50_v3plus, 16, 513), TF, ANY),
+    'tensorflow mobilenet': (padded(half_mobilenet_v3, 16, 513), TF, ANY),
+    'huggingface': (to_image(mobilenets.huggingface_v3), TF, ANY),
+    'paddleseg': (to_image(paddles.v3plus), TF, ANY),
+}
 
 
-@pytest.mark.parametrize('name, forward, normalisation, sizes', PEERS, ids=[peer[0] for peer in PEERS])
+@pytest.mark.parametrize('name', PEERS)
 @torch.no_grad()
-def test_from_the_file_to_predictions(name, forward, normalisation, sizes, tmp_path, monkeypatch, capsys):
+def test_from_the_file_to_predictions(name, tmp_path, monkeypatch, capsys):
     """convert SRC DST, then the written config: labels and logits of pictures as the source's code gives them."""
-    net = (TensorFlow if name == 'tensorflow' else Net)()
+    forward, normalisation, sizes = PEERS[name]
+    net = (TensorFlow if name.startswith('tensorflow') else Net)()
     mean, std = (torch.tensor(values)[:, None, None] for values in normalisation)
     random = np.random.default_rng(0)
     pictures = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
@@ -102,7 +113,7 @@ def test_from_the_file_to_predictions(name, forward, normalisation, sizes, tmp_p
     for picture in pictures:
         x = (torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32)) - mean) / std
         expected.append(forward(net, x.flip(0)[None] if normalisation is CAFFE else x[None]))
-    if name == 'tensorflow':
+    if name.startswith('tensorflow'):
         np.savez(tmp_path / 'source.npz', **{key: value.numpy() for key, value in net.state.items()})
         source = tmp_path / 'source.npz'
     elif name == 'paddleseg':
