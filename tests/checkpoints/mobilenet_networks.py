@@ -117,7 +117,7 @@ def jfzhang95_mobilenet(net, x):
 
 
 def mmseg_mobilenet_v3plus(net, x):
-    """m-v2-d8: strides (1, 2, 2, 1, 1, 1, 1), dilations (1, 1, 1, 2, 2, 4, 4), of all units of a row."""
+    """m-v2-d8: strides (1, 2, 2, 1, 1, 1, 1), dilations (1, 1, 1, 2, 2, 4, 4), of the first unit of a row."""
     units = [(row, unit) for row, (_, _, repeats, _) in enumerate(ROWS, start=1) for unit in range(repeats)]
 
     def names(number, part):
@@ -128,7 +128,7 @@ def mmseg_mobilenet_v3plus(net, x):
 
     x = F.relu6(net.bn(net.conv(x, 'backbone.conv1.conv', 8, 3, stride=2), 'backbone.conv1.bn'))
     dilations = (1, 1, 1, 2, 2, 4, 4)
-    rows = residuals(net, x, names, lambda row, unit: dilations[row], (1, 2, 2, 1, 1, 1, 1))
+    rows = residuals(net, x, names, lambda row, unit: 1 if unit else dilations[row], (1, 2, 2, 1, 1, 1, 1))
     return mmseg_head(net, rows[1:], separable=True)
 
 

@@ -1,8 +1,11 @@
 """The libraries themselves, where they are installed; their names as they were recorded where they are not."""
 
 import re
+from pathlib import Path
 
+import mmseg
 import mobilenet_networks as mobilenets
+import numpy as np
 import paddle_networks as paddles
 import pytest
 import source_networks as nets
@@ -10,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from plain_network import Net, assert_same, plan, torchvision_stages
 
 from mmseg_deeplab.checkpoints.conversion import convert_file, fit_to_model
 from mmseg_deeplab.checkpoints.convert import convert_state, detect_format
 from mmseg_deeplab.checkpoints.options import build
+from mmseg_deeplab.inference import init_model, predict
 
 SIZES = ((64, 96), (80, 48), (112, 64))
 
@@ -96,6 +101,56 @@ class TestTransformers:
         names = ('mobilevit.conv_stem.convolution.weight', 'segmentation_head.aspp.convs.0.convolution.weight')
         with pytest.raises(ValueError, match='has no counterpart here.*MobileViT'):
             convert_state({name: torch.zeros(1) for name in names})
+
+
+METAFILES = Path(mmseg.__file__).parent / '.mim/configs'
+
+
+@pytest.mark.skipif(not METAFILES.is_dir(), reason='MMSegmentation is installed without its configs')
+class TestMMSegmentation:
+    """Its own networks, from its own configs, which its files bring along."""
+
+    @pytest.mark.parametrize(
+        'name',
+        [
+            'deeplabv3/deeplabv3_r50-d8_4xb2-80k_cityscapes-769x769',  # windows, corners on corners
+            'deeplabv3/deeplabv3_r101-d16-mg124_4xb2-80k_cityscapes-512x1024',
+            'deeplabv3plus/deeplabv3plus_r50b-d8_4xb2-80k_cityscapes-512x1024',
+            'deeplabv3plus/deeplabv3plus_r50-d8_4xb4-80k_ade20k-512x512',
+            'mobilenet_v2/mobilenet-v2-d8_deeplabv3plus_4xb2-80k_cityscapes-512x1024',
+        ],
+    )
+    @torch.no_grad()
+    def test_full_size_predictions(self, name, tmp_path):
+        cfg = Config.fromfile(METAFILES / f'{name}.py')
+        head = dict(channels=8, norm_cfg=dict(type='BN'))
+        changes = dict(pretrained=None, auxiliary_head=None, decode_head=head)
+        if 'mobilenet' in name:
+            changes['backbone'] = dict(norm_cfg=dict(type='BN'))
+        else:
+            changes['backbone'] = dict(base_channels=8, norm_cfg=dict(type='BN'))
+            head |= dict(in_channels=256) | (dict(c1_in_channels=32) if 'plus' in name else {})
+        if cfg.model.test_cfg.mode == 'slide':
+            changes['test_cfg'] = dict(crop_size=(65, 65), stride=(43, 43))
+        cfg.merge_from_dict(dict(model=changes))
+        peer = random_norms(MODELS.build({**cfg.model, 'data_preprocessor': None})).double()
+        torch.save(dict(state_dict=peer.state_dict(), meta=dict(cfg=cfg.pretty_text)), tmp_path / 'source.pth')
+        convert_file(tmp_path / 'source.pth', tmp_path / 'new.pth')
+        model = init_model(tmp_path / 'new.py', tmp_path / 'new.pth', device='cpu').double()
+        for size in ((64, 96), (65, 81), (93, 70)):
+            picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+            images = cfg.model.data_preprocessor
+            x = (
+                torch.tensor((picture - np.float32(images.mean)) / np.float32(images.std))
+                .permute(2, 0, 1)[None]
+                .double()
+            )
+            expected = peer.inference(x, [dict(ori_shape=size, img_shape=size)])
+            data = dict(inputs=[torch.tensor(picture[..., ::-1].transpose(2, 0, 1).copy())])
+            data = model.data_preprocessor({**data, 'data_samples': [SegDataSample(metainfo={})]})
+            assert_same(model.inference(data['inputs'].double(), [dict(ori_shape=size, img_shape=size)]), expected)
+            labels = predict(model, picture).labels
+            assert (labels == expected[0].argmax(0).numpy()).mean() > 0.999
 
 
 def deep_stem(net, x):

@@ -5,7 +5,7 @@ Its heads have a 3x3 projection of 512 channels behind ASPP; they are taken as t
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -42,14 +42,18 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
     if backbone['type'] == 'DeepLabResNet':
         backbone.update(multi_grid=None, strided_conv='3x3', rate_of_lost_stride='old')
     else:
-        backbone.update(row_rates=(1, 1, 1, 2, 2, 4, 4))
+        backbone.update(row_rates=_row_rates((1, 1, 1, 2, 2, 4, 4)))
     model = deeplab(backbone, _head(state), 8, IMAGENET, test_padding='none')
     return Conversion(converted, model, dropped, notes=[RATES])
 
 
 def settle(conversion: Conversion, text: str) -> None:
-    """Take rates, strides and resizes from the config that MMSegmentation leaves in its files, if it can be read."""
-    model = _values(text).get('model')
+    """Take rates, strides, windows and normalisation from the config that MMSegmentation leaves in its files.
+
+    One that is more than values is not looked at.
+    """
+    values = _values(text)
+    model = values.get('model')
     if conversion.holds != ('',) or not isinstance(model, dict):
         return
     theirs, head = model.get('backbone') or {}, model.get('decode_head') or {}
@@ -59,14 +63,30 @@ def settle(conversion: Conversion, text: str) -> None:
         stem = 4 if ours['type'] == 'DeepLabResNet' else 2
         conversion.model['output_stride'] = stem * math.prod(strides)
         if stem == 2:
-            ours['row_rates'] = dilations
+            ours['row_rates'] = _row_rates(dilations)
         elif theirs.get('multi_grid'):
             ours.pop('multi_grid')
             ours['block4_rates'] = tuple(theirs['multi_grid'])
+    if ours['type'] == 'DeepLabResNet':
+        ours['strided_conv'] = '1x1' if theirs.get('style') == 'caffe' else '3x3'
+        ours['rate_of_lost_stride'] = 'old' if theirs.get('contract_dilation') else 'new'
     for key in ('dilations', 'align_corners'):
         if key in head:
             conversion.model['decode_head'][key] = head[key]
-    conversion.notes[:] = ['Strides, rates and resizes are those of the config that the file brings along']
+    if (model.get('test_cfg') or {}).get('mode') == 'slide':
+        conversion.model['test_cfg'] = model['test_cfg']
+    images = model.get('data_preprocessor') or values.get('img_norm_cfg') or {}
+    turned = images.get('bgr_to_rgb', images.get('to_rgb'))  # of 1.x, of 0.x
+    found = dict(mean=images.get('mean'), std=images.get('std'), bgr_to_rgb=turned)
+    conversion.model['data_preprocessor'].update({key: value for key, value in found.items() if value is not None})
+    conversion.notes[:] = [
+        'Strides, rates, resizes, windows and normalisation are those of the config that the file brings along'
+    ]
+
+
+def _row_rates(dilations: Sequence[int]) -> tuple:
+    """Its MobileNetV2 dilates the first residual of a row alone."""
+    return tuple(rate if rate == 1 else (rate, 1) for rate in dilations)
 
 
 def _values(text: str) -> dict:

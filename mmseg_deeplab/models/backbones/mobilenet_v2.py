@@ -21,6 +21,17 @@ LOW_LEVELS = ('expansion', 'output')
 PADDINGS = ('symmetric', 'tensorflow', 'input')
 
 
+def _pairs(row_rates: Sequence[int | Sequence[int]]) -> list[tuple[int, int]]:
+    """The rates of each row's first residual and of the others."""
+    pairs = [(row, row) if isinstance(row, int) else tuple(row) for row in row_rates]
+    if len(pairs) != len(ROWS) or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
+        raise UserError(
+            f'row_rates={tuple(row_rates)} must hold a positive rate for each of the {len(ROWS)} rows, or two for a '
+            f'row: of its first residual and of the others'
+        )
+    return cast(list[tuple[int, int]], pairs)
+
+
 class Residual(InvertedResidual):
     """An inverted residual that can be tapped, and padded before its expansion."""
 
@@ -60,7 +71,8 @@ class DeepLabMobileNetV2(DeepLabBackbone):
             their input, before the expansion instead of after it.
         pad_stem: Whether the stem is padded with padding='input' too, as in jfzhang95/pytorch-deeplab-xception.
         row_rates: The rates of the seven rows of residuals themselves, whatever the output stride; the codebases that
-            give a whole row one rate differ in which. None leaves them to the output stride, see `atrous`.
+            give a whole row one rate differ in which. A pair is that of a row's first residual and of the others, as
+            in MMSegmentation. None leaves them to the output stride, see `atrous`.
         last_conv: Whether a 1x1 convolution to 1280 channels follows, whose result the head takes, as in
             segmentation_models.pytorch.
         in_channels: Bands of the images, see `DeepLabBackbone`.
@@ -76,7 +88,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         low_level: str = 'expansion',
         padding: str = 'symmetric',
         pad_stem: bool = False,
-        row_rates: Sequence[int] | None = None,
+        row_rates: Sequence[int | Sequence[int]] | None = None,
         last_conv: bool = False,
         norm_cfg: dict | None = None,
         in_channels: int = 3,
@@ -86,8 +98,7 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         for name, value, allowed in (('low_level', low_level, LOW_LEVELS), ('padding', padding, PADDINGS)):
             if value not in allowed:
                 raise UserError(f'DeepLabMobileNetV2: {name}={value!r} is unknown; choose one of {allowed}')
-        if row_rates is not None and (len(row_rates) != len(ROWS) or any(rate < 1 for rate in row_rates)):
-            raise UserError(f'row_rates={tuple(row_rates)} must hold a positive rate for each of the {len(ROWS)} rows')
+        rates_of_rows = None if row_rates is None else _pairs(row_rates)
         self.low_level = low_level
         conv_cfg = dict(type=SamePadConv2d) if padding == 'tensorflow' else None
         layer_cfg: dict[str, Any] = dict(
@@ -103,10 +114,10 @@ class DeepLabMobileNetV2(DeepLabBackbone):
         for row, (expansion, base, repeats, _) in enumerate(ROWS):
             units = []
             out_channels.append(make_divisible(base * width, 8))
-            for _ in range(repeats):
+            for unit in range(repeats):
                 stride, rate = next(plan)
-                if row_rates is not None:
-                    rate = row_rates[row]
+                if rates_of_rows is not None:
+                    rate = rates_of_rows[row][unit > 0]
                 units.append(Residual(channels, out_channels[-1], stride, expansion, rate, **layer_cfg))
                 if padding == 'input':
                     units[-1].pad_input(rate)
