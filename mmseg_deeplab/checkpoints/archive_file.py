@@ -23,6 +23,10 @@ WANTED = (
 """What is looked for inside, the better first: a frozen graph lies beside the checkpoint that it was made of."""
 
 
+TAR = (257, b'ustar')
+"""Where a tar archive says that it is one."""
+
+
 class _Bounded:
     """A stream that gives no more than a file of this size can honestly hold."""
 
@@ -39,7 +43,7 @@ def unpack(path: Path, folder: Path) -> Path:
     """Put the checkpoint that an archive holds into a folder: no other file, under no path of the archive's.
 
     Args:
-        path: The archive: tar, plain or compressed by gzip, bzip2 or xz.
+        path: The archive: tar, plain or compressed by gzip, bzip2 or xz, or one file that is compressed so.
         folder: An empty one.
 
     Returns:
@@ -53,16 +57,28 @@ def unpack(path: Path, folder: Path) -> Path:
     with open(path, 'rb') as file:
         begin = file.read(6)
     opener = next((opener for magic, opener in OPENERS.items() if begin.startswith(magic)), open)
+    budget = Budget(path.stat().st_size)
     try:
         with opener(path, 'rb') as file:
-            stream = cast(Any, _Bounded(cast(Any, file), Budget(path.stat().st_size)))
+            if opener is not open and file.read(TAR[0] + len(TAR[1]))[TAR[0] :] != TAR[1]:
+                file.seek(0)
+                return _one_file(_Bounded(cast(Any, file), budget), folder / path.stem)
+            file.seek(0)
+            stream = cast(Any, _Bounded(cast(Any, file), budget))
             with tarfile.open(fileobj=stream, mode='r|') as archive:
                 found = _copy(archive, folder)
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the contents
             raise
-        raise DamagedError(f'no whole tar archive ({error})') from error
+        raise DamagedError(f'no whole archive ({error})') from error
     return _only_one(found)
+
+
+def _one_file(stream: _Bounded, place: Path) -> Path:
+    """Put a compressed file, of no tar archive, at its place."""
+    with atomic_write(place) as file:
+        shutil.copyfileobj(cast(Any, stream), file)
+    return place
 
 
 def _copy(archive: tarfile.TarFile, folder: Path) -> dict[Path, str]:

@@ -22,6 +22,8 @@ AVERAGED = re.compile(r'(^|[^a-z])(ema|swa|avg|averaged?|shadow|teacher)(?![a-z]
 """How a part of a file is called that holds a moving average of the weights."""
 AVERAGED_PART = re.compile(r'(^|[^a-z])(ema|swa|shadow|teacher)(?![a-z])', re.IGNORECASE)
 """The same of a module in one mapping with others, where an `avg_pool` is none."""
+WRAPPER = re.compile(r'(^|\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|module)\.)+')
+"""What PyTorch's wrappers of a module put into the names of its parameters, also of a part of a network."""
 TENSORFLOW_AVERAGE = '/ExponentialMovingAverage'
 EMA_ADVICE = '--ema takes the averaged ones'
 
@@ -82,6 +84,18 @@ def _holders(value: Mapping, path: str) -> dict[str, Mapping]:
     return holders
 
 
+def _nameless_averages(value: Mapping, path: str = '') -> list[str]:
+    """Keys that lead to a list of averaged weights, as torch-ema and diffusers keep them."""
+    found = []
+    for key, inner in value.items():
+        where = f'{path}.{key}'.lstrip('.')
+        if isinstance(inner, Mapping):
+            found += _nameless_averages(inner, where)
+        elif isinstance(inner, list | tuple) and len(inner) > 1 and all(map(is_array, inner)):
+            found += [where] * bool(AVERAGED.search(where))
+    return found
+
+
 def _has_parts(holder: Mapping) -> bool:
     return any(is_array(value) and re.search(r'\w[./]\w', str(name)) for name, value in holder.items())
 
@@ -117,14 +131,20 @@ def network(checkpoint: Mapping, ema: bool = False) -> tuple[dict[str, Tensor], 
         UserError: If it holds several networks, or no averaged weights where `ema` asks for them.
     """
     found = find_networks(checkpoint)
+    nameless = _nameless_averages(checkpoint)
+    advice = 'as a list without their names, which only the code that saved them can bring back'
+    if ema and nameless and not found.averaged:
+        raise UserError(f'it holds averaged weights, {nameless[0]}, {advice}: leave --ema out')
     if ema and not found.averaged:
         raise UserError(f'it holds no averaged weights (only {_named(found.plain)}): leave --ema out')
     chosen = found.averaged if ema or not found.plain else found.plain
     if len(chosen) > 1:
-        first = next(iter(chosen))
+        example = ''.join(f'[{key!r}]' for key in next(iter(chosen)).split('.'))
+        apart = len(set().union(*chosen.values())) == sum(map(len, chosen.values()))
         raise UserError(
             f'it holds {len(chosen)} networks, {_named(chosen)}: save the one that is meant by itself, for example '
-            f'torch.save(checkpoint{"".join(f"[{key!r}]" for key in first.split("."))}, FILE)'
+            f'torch.save(checkpoint{example}, FILE)'
+            + ('; if they are parts of one, join their dicts, under the names that the whole network has' * apart)
         )
     notes = []
     if chosen and found.plain and found.averaged and found.plain != found.averaged:
@@ -132,6 +152,8 @@ def network(checkpoint: Mapping, ema: bool = False) -> tuple[dict[str, Tensor], 
         notes.append(f'The source also holds {other}' + ('' if ema else f': {EMA_ADVICE}'))
     elif chosen and not found.plain:
         notes.append(f'The source holds averaged weights only, {_named(found.averaged)}')
+    if nameless and not ema:
+        notes.append(f'The source also holds averaged weights, {nameless[0]}, {advice}')
     if chosen and found.beside:
         notes.append(f'Left aside, as it is no part of a network: {_named(dict.fromkeys(found.beside))}')
     return {name: as_tensor(name, value) for name, value in next(iter(chosen.values()), {}).items()}, notes
@@ -147,7 +169,7 @@ def parameters(checkpoint: Mapping, ema: bool = False) -> dict[str, Tensor]:
     Raises:
         UserError: As `network`.
     """
-    return without_prefix(network(checkpoint, ema)[0])
+    return only_known(without_prefix(network(checkpoint, ema)[0]))[0]
 
 
 def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -159,6 +181,9 @@ def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     if any('.' in name for name in state):
         state = {n: v for n, v in state.items() if '.' in n or v.ndim or v.is_floating_point()}
+    unwrapped = {WRAPPER.sub(r'\1', name): value for name, value in state.items()}
+    if len(unwrapped) == len(state):
+        state = unwrapped
     shared = os.path.commonprefix([name.split('.')[:-1] for name in state])
     shortened = state
     for cut in [0, *(len(part) + 1 for part in shared)]:
@@ -166,6 +191,36 @@ def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if detect_format(shortened) is not None:
             break
     return shortened
+
+
+def only_known(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Of a state dict of no known layout the one part that has one, without what stands before its names.
+
+    Lightning puts the weights of a loss and the counts of metrics into one mapping with those of the network.
+
+    Returns:
+        The part, or all if there is none, and the names that are left aside.
+
+    Raises:
+        UserError: If there are several.
+    """
+    if detect_format(state) is not None:
+        return state, []
+    known: dict[str, dict[str, Tensor]] = {}
+    begins = {
+        '.'.join(parts[:depth]) for parts in (name.split('.') for name in state) for depth in range(1, len(parts))
+    }
+    for begin in sorted(begins, key=lambda text: text.count('.')):
+        if any(begin.startswith(f'{found}.') for found in known):
+            continue
+        part = {name.removeprefix(f'{begin}.'): v for name, v in state.items() if name.startswith(f'{begin}.')}
+        if detect_format(part) is not None:
+            known[begin] = part
+    if len(known) > 1:
+        raise UserError(f'it holds {len(known)} networks, {_named(known)}: save the one that is meant by itself')
+    for begin, part in known.items():
+        return part, [name for name in state if not name.startswith(f'{begin}.')]
+    return state, []
 
 
 def as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:

@@ -34,6 +34,11 @@ _CONFIG = Kind('a text, not weights', 'give the checkpoint that belongs to it')
 _H5 = Kind('an HDF5 file, as Keras writes them', _CONVERT, 'h5')
 _TABLE = Kind('the index of a TensorFlow checkpoint', _CONVERT, 'bundle')
 _TAR = Kind('an archive', f'{_UNPACK}, or {_CONVERT}', 'archive')
+_TEXT = Kind(
+    'a text, not weights',
+    'look into it: it may be what a server sent in its place, a pointer to the file or a config; then give the file '
+    'itself',
+)
 _OTHER_ARCHIVE = Kind('an archive', _UNPACK)
 _MATLAB = Kind('a file of MATLAB, as MatConvNet writes them', _TO_PTH)
 _GRAPH = Kind('a graph of TensorFlow, its weights frozen in', _CONVERT, 'graph')
@@ -42,6 +47,7 @@ _TFLITE = Kind(
     'a model of TensorFlow Lite', 'give the checkpoint or frozen graph that it was made of, and convert that'
 )
 _CAFFE = Kind('a model of Caffe', _CONVERT, 'caffe')
+_FLAX = Kind('a checkpoint of Flax', _TO_PTH)
 BY_SUFFIX = {
     '.py': Kind('a config, not a checkpoint', 'the config comes first: python tools/test.py CONFIG CHECKPOINT'),
     '.pdparams': Kind('a checkpoint of PaddlePaddle', f'{_CONVERT} (or numpy.savez of its arrays)', 'pickle'),
@@ -77,7 +83,7 @@ BY_SUFFIX = {
     '.param': Kind('the description of an ncnn network', _ORIGIN),
     '.params': Kind('a checkpoint of MXNet', _TO_PTH),
     '.weights': Kind('the weights of a Darknet network', 'no network of it has a counterpart here'),
-    '.msgpack': Kind('a checkpoint of Flax', _TO_PTH),
+    '.msgpack': _FLAX,
     '.t7': Kind('a file of Torch 7', _TO_PTH),
     '.joblib': Kind('a Python pickle of joblib, which can run code when it is read', _TO_PTH),
     '.gguf': Kind('a GGUF file of a language model', 'give a checkpoint of this network'),
@@ -93,6 +99,21 @@ BY_SUFFIX = {
 }
 BY_SUFFIX['.pickle'] = BY_SUFFIX['.pkl']
 SHARD = re.compile(r'\.data-\d{5}-of-\d{5}$')
+BY_NAME = (
+    (SHARD, Kind('the variables of a TensorFlow checkpoint', _CONVERT, 'bundle')),
+    (re.compile('tfevents'), Kind('a log of TensorBoard', 'give the checkpoint beside it')),
+    (
+        re.compile(r'\.index\.json$'),
+        Kind(
+            'the index of a checkpoint in several files', 'save the network in one file, by the library that wrote it'
+        ),
+    ),
+)
+PART = re.compile(r'-\d{5}-of-\d{5}\.(bin|safetensors)$')
+BEGIN = 512
+"""Bytes that are looked at."""
+PICKLED = b'(c]}IFVSLNldt'
+"""How a pickle of protocol 0, which is a text, may begin."""
 TABLE_END = struct.pack('<Q', 0xDB4775248B80FB57)
 """The magic number at the end of a table in LevelDB's format, as a TensorFlow checkpoint's index is."""
 BY_CONTENT = (
@@ -112,6 +133,12 @@ BY_CONTENT = (
     (0, b'\x89PNG', _PICTURE),
     (0, b'\xff\xd8\xff', _PICTURE),
     (0, b'GIF8', _PICTURE),
+    (0, b'RIFF', _PICTURE),
+    (
+        0,
+        b'\x08\x01\x12',
+        Kind('the program of a SavedModel of TensorFlow', f'give variables/variables.index beside it and {_CONVERT}'),
+    ),
     (0, b'%PDF', Kind('a PDF document', 'give a checkpoint')),
     (
         0,
@@ -120,9 +147,17 @@ BY_CONTENT = (
     ),
 )
 _PAGE = (b'<!doctype', b'<html', b'<?xml', b'<error')
-# Fields of protocol buffers, as far as they tell: onnx.proto, graph.proto, caffe.proto.
-_PROTOBUF = (
-    (re.compile(rb'\x08[\x03-\x20]\x12.(pytorch|onnx|tf2onnx|keras2onnx|paddle)', re.DOTALL), _ONNX),
+# Fields of protocol buffers, as far as they tell: onnx.proto, graph.proto, caffe.proto; a map of MessagePack.
+_FIELDS = (
+    (
+        re.compile(
+            rb'\x08[\x03-\x20]'
+            rb'(?:\x12.(pytorch|onnx|tf2onnx|keras2onnx|paddle)|(?:[\x12\x1a\x22\x32].[ -~]*|\x28.)*[:B].)',
+            re.DOTALL,
+        ),
+        _ONNX,
+    ),
+    (re.compile(rb'(?:[\x81-\x8f]|\xde..)[\xa1-\xbf]\w', re.DOTALL), _FLAX),
     (re.compile(rb'\n.{1,3}?\n.[\w./-]+\x12.(Const|Placeholder|VariableV2|Identity|NoOp)', re.DOTALL), _GRAPH),
     (re.compile(rb'\n.[\w./ -]+(\x12|\xa2\x06).{1,5}?[\n\x12\x1a\x22].[\w./ -]+[\x12\x1a\x22]', re.DOTALL), _CAFFE),
 )
@@ -134,7 +169,7 @@ def foreign_kind(path: Path) -> Kind | None:
     Its first bytes tell where they are telling; its name otherwise.
     """
     with open(path, 'rb') as file:
-        begin = file.read(512)
+        begin = file.read(BEGIN)
         file.seek(max(0, path.stat().st_size - 8))
         end = file.read(8)
     suffix = path.suffix.lower()
@@ -153,9 +188,24 @@ def foreign_kind(path: Path) -> Kind | None:
         return _TABLE
     if begin.lstrip(b'\xef\xbb\xbf \r\n\t').lower().startswith(_PAGE):
         return Kind('a web page, which a server sent in its place', 'download it again, by the link of the file itself')
-    if SHARD.search(path.name):
-        return Kind('the variables of a TensorFlow checkpoint', _CONVERT, 'bundle')
-    return BY_SUFFIX.get(suffix) or next((kind for pattern, kind in _PROTOBUF if pattern.match(begin)), None)
+    kinds = [kind for pattern, kind in BY_NAME if pattern.search(path.name)]
+    kinds += [BY_SUFFIX[suffix]] if suffix in BY_SUFFIX else []
+    kinds += [kind for pattern, kind in _FIELDS if pattern.match(begin)]
+    kinds += [_TEXT] if _is_text(begin, end) else []
+    return next(iter(kinds), None)
+
+
+def _is_text(begin: bytes, end: bytes) -> bool:
+    """Whether a file that begins and ends so is a text, and no pickle of protocol 0."""
+    if begin[:1] in PICKLED and end.endswith(b'.'):
+        return False
+    try:
+        text = begin.decode()
+    except UnicodeDecodeError as error:
+        if error.start < BEGIN - 3:  # else a character is cut
+            return False
+        text = begin[: error.start].decode()
+    return bool(text) and all(character.isprintable() or character in '\t\n\r' for character in text)
 
 
 def is_safetensors(begin: bytes, size: int) -> bool:
@@ -181,7 +231,9 @@ def folder_kind(path: Path) -> str:
         return f'it is a checkpoint of Orbax (JAX): {_TO_PTH}'
     if path.suffix == '.mlpackage':
         return f'it is a model of Core ML: {_ORIGIN}'
-    files = [name for name in names if Path(name).suffix in CHECKPOINTS]
+    if any(map(PART.search, names)):
+        return 'it is a checkpoint in several files: save the network in one, by the library that wrote them'
+    files = [name for name in names if Path(name).suffix in (*CHECKPOINTS, '.bin', '.ckpt')]
     pointer = path / 'last_checkpoint'
     if files:
         named = [Path(pointer.read_text(errors='replace').strip()).name] if pointer.is_file() else []

@@ -11,7 +11,7 @@ from ..errors import UserError
 from .archive_file import unpack
 from .bundle_file import read_bundle
 from .caffe_file import read_caffe
-from .containers import network, without_prefix
+from .containers import network, only_known, without_prefix
 from .foreign import foreign_kind
 from .graph_file import read_graph
 from .h5_file import read_h5
@@ -51,9 +51,11 @@ def read_source(path: str | Path, ema: bool = False) -> Source:
     checkpoint = _read(path)
     try:
         found, notes = network(checkpoint, ema)
+        state, aside = only_known(without_prefix(found))
     except UserError as error:
         raise UserError(f'{path}: {error}') from error
-    state = without_prefix(found)
+    if aside:
+        notes.append(f'Left aside, as it is no part of the network: {", ".join(aside[:5])}{", ..." * (len(aside) > 5)}')
     if not state:
         raise UserError(f'{path} holds no parameters; its keys are {list(checkpoint)[:5]}')
     return Source(state, checkpoint, notes)

@@ -1,5 +1,6 @@
 """The one network in a file is found by its shape, whatever the keys to it are called; averages are told apart."""
 
+import re
 from argparse import Namespace
 
 import numpy as np
@@ -103,6 +104,59 @@ def test_averages_beside_plain_weights(kind):
     averaged = parameters(BOTH[kind], ema=True)
     assert averaged.keys() == AVERAGE.keys() and all(torch.equal(averaged[name], AVERAGE[name]) for name in AVERAGE)
     assert 'also holds plain weights' in network(BOTH[kind], ema=True)[1][0]
+
+
+def beside(begin, **more):
+    return lambda state: prefixed(begin, state) | {name.replace('__', '.'): value for name, value in more.items()}
+
+
+def within(pattern, new):
+    return lambda state: {re.sub(pattern, new, name): value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        beside('model.', criterion__weight=torch.ones(5)),
+        beside('net.model.', val_iou__counts=torch.zeros(5, 5), loss__net__0__weight=torch.ones(2, 2)),
+        beside('', total_ops=torch.zeros(1), backbone__total_params=torch.zeros(1)),
+        within('^backbone', 'module.backbone'),
+        within(r'^backbone\.', 'backbone._orig_mod.'),
+        within(r'\.layer(\d)', r'._checkpoint_wrapped_module.layer\1.module'),
+        within('^', '_fsdp_wrapped_module.'),
+    ],
+)
+def test_what_is_beside_and_inside_the_names(change, tmp_path):
+    """Losses and metrics of Lightning, thop's counts, PyTorch's wrappers of parts."""
+    net = Net()
+    torchvision_v3(net, IMAGE)
+    torch.save(dict(state_dict=net.state), tmp_path / 'plain.pth')
+    torch.save(dict(state_dict=change(net.state)), tmp_path / 'changed.pth')
+    states = []
+    for name in ('plain', 'changed'):
+        text = convert_file(tmp_path / f'{name}.pth', tmp_path / 'new.pth')
+        states.append(load_file(tmp_path / 'new.pth')['state_dict'])
+    own = set(map(id, net.state.values()))
+    extra = [name for name, value in change(net.state).items() if id(value) not in own]
+    assert all(name in text for name in extra[:1])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_two_known_networks_in_one_mapping():
+    vgg = {f'features.{index}.weight': torch.ones(1) for index in (0, 28)}
+    state = {**prefixed('model.net.', vgg), **prefixed('loss.vgg.', vgg)}
+    with pytest.raises(UserError, match='2 networks, .*model.net'):
+        parameters(state)
+
+
+@pytest.mark.parametrize('key', ['ema', 'ema_state'])
+def test_averages_without_names(key):
+    content = dict(model=STATE, **{key: dict(decay=0.9, shadow_params=list(AVERAGE.values()))})
+    found, notes = network(content)
+    assert found == STATE and f'averaged weights, {key}.shadow_params, as a list without their names' in notes[0]
+    with pytest.raises(UserError, match=f'{key}.shadow_params, as a list without .*: leave --ema out'):
+        network(content, ema=True)
 
 
 def test_averages_alone_and_none():

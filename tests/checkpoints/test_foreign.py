@@ -41,7 +41,17 @@ from mmseg_deeplab.errors import UserError
         ('a.pth', b'<?xml version="1.0"?><Error>', 'web page'),
         ('a.pth', gzip.compress(b'x', mtime=0), 'an archive.*unpack'),
         ('a.pth', b'\x89PNG\r\n', 'a picture'),
-        ('a.pth', b'just text', r'\d+ bytes. is cut short or damaged'),
+        ('a.pth', b'just text', 'a text, not weights: look into it'),
+        ('a.pth', b'{"message": "Not Found"}', 'a text, not weights'),
+        ('a.pth', b'_base_ = []\n' * 99, 'a text, not weights'),
+        ('a.pth', ('outs: ' + 'é' * 600).encode(), 'a text, not weights'),
+        ('events.out.tfevents.1.host', b'\x18' + bytes(30), 'a log of TensorBoard'),
+        ('pytorch_model.bin.index.json', b'{}', 'index of a checkpoint in several files'),
+        ('saved_model.pb', b'\x08\x01\x12\x05xxxxx', 'the program of a SavedModel.*variables.index'),
+        ('a.pth', b'\x08\x0e\x12\x06mytool\x1a\x011:3\n', 'an ONNX program'),
+        ('a.pth', b'\x08\x0e:3\n', 'an ONNX program'),
+        ('flax_model.bin', b'\x81\xa6params\x81\xa5conv1', 'a checkpoint of Flax'),
+        ('a.pth', b'RIFFxxxxWEBP', 'a picture'),
         ('a.pth', pickle.dumps(dict(a=1), 2), 'a pickle that PyTorch did not write'),
         ('a.pth', pickle.dumps(dict(a=1), 4), 'a pickle that PyTorch did not write'),
     ],
@@ -208,7 +218,7 @@ def test_pickles_of_others(protocol, content, tmp_path):
 
 
 def test_what_nothing_is_known_of(tmp_path):
-    for content in (b'just text', bytes(50), b'\xff' * 50):
+    for content in (bytes(50), b'\xff' * 50, b'\x01text'):
         (tmp_path / 'a.pth').write_bytes(content)
         with pytest.raises(UserError, match='damaged, or of a format that is not known here .it begins with b'):
             load_file(tmp_path / 'a.pth')
@@ -243,6 +253,11 @@ def test_zip_archives(names, message, tmp_path):
         (['data.pkl', 'version'], 'an unpacked .pth file: pack it again'),
         (['_CHECKPOINT_METADATA', 'manifest.ocdbt'], 'Orbax'),
         (['checkpoint', 'm.index', 'm.data-00000-of-00001'], r'convert it: .*/m\.index NEW\.pth'),
+        (['config.json', 'pytorch_model.bin'], 'give a file in it, pytorch_model.bin'),
+        (
+            ['pytorch_model-00001-of-00002.bin', 'pytorch_model-00002-of-00002.bin'],
+            'in several files: save the network',
+        ),
         (['readme.txt', 'model.pdparams'], r'convert it: .*/model\.pdparams NEW\.pth'),
     ],
 )

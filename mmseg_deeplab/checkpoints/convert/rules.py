@@ -38,6 +38,10 @@ class Rule:
     dropped: str = ''
 
 
+PROFILER = Rule(r'(.+\.)?total_(ops|params)', dropped='counts of a profiler')
+"""Which thop leaves in every module."""
+
+
 @dataclass
 class Conversion:
     """A converted checkpoint.
@@ -71,7 +75,7 @@ def apply_rules(rules: Sequence[Rule], state: Mapping[str, Tensor], source: str)
         UserError: If a parameter matches no rule or has not the shape that is expected, or two get the same name.
     """
     converted, dropped, unknown = {}, {}, []
-    compiled = [(re.compile(rule.pattern), rule) for rule in rules]
+    compiled = [(re.compile(rule.pattern), rule) for rule in (PROFILER, *rules)]
     for name, value in state.items():
         found = next(((match, rule) for pattern, rule in compiled if (match := pattern.fullmatch(name))), None)
         if found is None:
