@@ -7,6 +7,8 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlparse
@@ -15,7 +17,7 @@ import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.logging import print_log
 
-from ..errors import UserError, UserFileNotFoundError
+from ..errors import UserError, UserFileNotFoundError, UserOSError
 from .save import USERS_CAUSES, atomic_write
 
 TRIES = 3
@@ -27,6 +29,15 @@ HASH = re.compile(r'-(?!20\d\d(?:0[1-9]|1[0-2])[0-3]\d\.)([0-9a-f]{8,64})\.\w+$'
 
 class _Unfinished(Exception):
     """A download that may do better when it is tried again."""
+
+
+@contextmanager
+def writing_cache() -> Generator[None, None, None]:
+    """A context in which a cache that can't be written is said with what to do."""
+    try:
+        yield
+    except UserOSError as error:
+        raise UserOSError(f'{error}: let TORCH_HOME name a folder for downloads that can be written') from error
 
 
 def fetch(url: str) -> Path:
@@ -82,7 +93,7 @@ def _is_there(path: Path) -> bool:
 
 def _download(url: str, path: Path) -> None:
     """Download to a hidden file and put it in place when length and hash are right; what came is gone on from."""
-    with atomic_write(path) as file:
+    with writing_cache(), atomic_write(path) as file:
         transfer = _Transfer(url, path, file)
         for attempt in range(1, TRIES + 1):
             try:

@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from .. import __version__
 from ..errors import UserError
 from .conversion import convert_file
-from .download import HASH, fetch
+from .download import HASH, fetch, writing_cache
 
 PRETRAINED = 'pretrained'
 """In the place of a checkpoint: the published weights of the name that is in the place of the config."""
@@ -82,6 +82,8 @@ def _of_mmseg() -> dict[str, Published]:
                 if RESNETS.match(model['Metadata']['Architecture'][0]) and HASH.search(url.rpartition('/')[2]):
                     figure = float(results['Metrics']['mIoU'])
                     name = 'deeplab' + model['Name'].partition('deeplab')[2]  # one is called ddeeplab
+                    schedule = re.search(r'_\d+k_', url)  # two have one name, that of the longer training
+                    name = re.sub(r'(?<=-)\d+k_', schedule[0][1:], name) if schedule else name
                     entries[name] = Published(url, 'mmseg', results['Dataset'], figure, licence)
     return entries
 
@@ -117,8 +119,7 @@ def pretrained(name: str) -> tuple[Path, Path]:
 
 
 def _convert(source: Path, weights: Path, config: Path, layout: str) -> None:
-    # The config is written last.
-    if weights.is_file() and config.is_file():
-        return
-    config.unlink(missing_ok=True)
-    print_log(convert_file(source, weights, layout, write_config=config))
+    # Each is written whole or not at all, and by every process alike.
+    if not (weights.is_file() and config.is_file()):
+        with writing_cache():
+            print_log(convert_file(source, weights, layout, write_config=config))

@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import http.server
+import multiprocessing
+import re
 from pathlib import Path
 
 import cv2
@@ -61,6 +63,33 @@ def test_downloaded_and_converted_once(requests, tmp_path):
     assert state.keys() == load_file(weights)['state_dict'].keys()
 
 
+def test_two_processes_at_once(requests, tmp_path):
+    """Both get files that are whole, whoever was first."""
+    context = multiprocessing.get_context('fork')
+    children = [context.Process(target=_use, args=(tmp_path / f'{number}',)) for number in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert (tmp_path / '0').read_text() == (tmp_path / '1').read_text()
+    assert not list((tmp_path / 'cache').rglob('.*'))
+
+
+def _use(note):
+    config, weights = zoo.pretrained(NAME)
+    build(Config.fromfile(config).model).load_state_dict(load_file(weights)['state_dict'])
+    note.write_text(f'{config} {weights}')
+
+
+def test_a_cache_that_can_not_be_written(requests, tmp_path, monkeypatch):
+    """A file in the place of its folder, as permissions don't stop every user."""
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'file'))
+    with pytest.raises(UserError, match='can not be written: Not a directory.*: let TORCH_HOME name a folder'):
+        zoo.pretrained(NAME)
+
+
 def test_another_file_is_not_taken(requests, tmp_path):
     file = next((tmp_path / 'public').iterdir())
     file.write_bytes(file.read_bytes()[:-1] + b'x')
@@ -114,6 +143,27 @@ def test_what_is_listed():
 
 
 METAFILES = Path(zoo.mmseg.__file__).parent / '.mim/configs'
+
+
+@pytest.mark.skipif(not METAFILES.is_dir(), reason='MMSegmentation is installed without its metafiles')
+@pytest.mark.parametrize('version', ['deeplabv3', 'deeplabv3plus'])
+def test_what_mmsegmentation_lists(version):
+    """Each R-50 and R-101 of its metafile, read as lines: name, address and figure, in their order there."""
+    text = next((METAFILES / version).glob('metafile.y*ml')).read_text()
+    blocks = re.split(r'\n- Name: ', text[text.index('\nModels:') :])[1:]
+    found = renamed = 0
+    for block in blocks:
+        name, figure = block.split()[0], float(re.search(r'mIoU: ([\d.]+)', block)[1])
+        url = re.search(r'Weights: (\S+)', block)[1]
+        known = next((entry for entry in zoo.published().values() if entry.url == url), None)
+        assert (known is not None) == bool(re.search(r'- R-(50|101)b?-D', block)), name
+        if known is not None:
+            assert known.figure == figure and known.dataset in block and known.sha256 in url
+            renamed += zoo.published().get(name) is not known
+            found += 1
+    assert found > 15 and renamed == 2 * (version == 'deeplabv3plus')  # ddeeplab, and an 80k that is called 160k
+    assert zoo.published()['deeplabv3plus_r101-d8_4xb4-80k_ade20k-512x512'].figure == 44.6
+    assert zoo.published()['deeplabv3plus_r101-d8_4xb4-160k_ade20k-512x512'].figure == 45.47
 
 
 @pytest.mark.skipif(not METAFILES.is_dir(), reason='MMSegmentation is installed without its metafiles')
