@@ -53,6 +53,7 @@ OTHER = dict(
     strided_unit=('last',),
     strided_conv=('1x1', '3x3'),
     rate_of_lost_stride=('new', 'old'),
+    avg_down=(True,),
     ceil_mode=(True, False),
     low_level=('branch', 'expansion', 'output'),
     block4_rates=((1, 2, 4),),

@@ -107,7 +107,7 @@ METAFILES = Path(mmseg.__file__).parent / '.mim/configs'
 
 
 @pytest.mark.skipif(not METAFILES.is_dir(), reason='MMSegmentation is installed without its configs')
-class TestMMSegmentation:
+class TestConfigsOfMMSegmentation:
     """Its own networks, from its own configs, which its files bring along."""
 
     @pytest.mark.parametrize(
