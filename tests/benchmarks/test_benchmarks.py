@@ -6,6 +6,8 @@ import json
 import re
 import sys
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -86,6 +88,26 @@ def test_training_step(run):
     assert re.fullmatch(rf'\| deeplabv3_mobilenetv2_demo \| 2 \| 97x97 \| {times} \| {NUMBER} \|', row), row
     seconds, images = float(row.split('|')[4].split()[0]), float(row.split('|')[5])
     assert abs(images * seconds / 2 - 1) < 0.02
+
+
+def way_here(train):
+    """`run_process` in this process."""
+    return lambda way, root, args: train.run_way(way, root, args.batch, tuple(args.crop), args.iterations, args.warm)
+
+
+def test_train(run, tmp_path):
+    for folder in ('img_dir/train', 'ann_dir/train'):
+        (tmp_path / folder).mkdir(parents=True)
+        for number, level in enumerate((0, 10)):
+            suffix = '.jpg' if folder.startswith('img') else '.png'
+            cv2.imwrite(str(tmp_path / folder / f'{number}{suffix}'), np.full((40, 50), level, np.uint8))
+    small = ['--batch', 2, '--crop', 33, 33, '--iterations', 1, '--warm', 1, '--rounds', 1]
+    for printed in run('train', 'docs/benchmarks.md', small, {'CAMVID': str(tmp_path)}, run_process=way_here):
+        for row, way in zip(printed.splitlines()[2:], ('mmseg', 'ours', 'fast'), strict=True):
+            cells = [cell.strip() for cell in row.strip('|').split('|')]
+            assert cells[0] == way
+            rate, parts = float(cells[1]), [float(cell) for cell in cells[3:8]]
+            assert abs(sum(parts) * rate / 1000 - 1) < 0.03, 'the parts are the whole'
 
 
 def test_test_loop(run):
