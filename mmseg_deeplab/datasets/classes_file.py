@@ -12,6 +12,8 @@ from .palette import voc_palette
 
 LARGEST = 2**28
 """Bytes of a text file: parsed JSON takes many times as much memory."""
+MOST = 255
+"""Classes of a mask of 8 bits, whose 255 is void."""
 VOID_NAMES = ('void', 'ignore', 'unlabeled', 'unlabelled')
 
 
@@ -56,8 +58,8 @@ def read_classes(path: str | Path) -> Classes:
             colours.append(colour)
     if not names:
         raise UserError(f'{path} names no class; write one a line, such as: building, 60, 16, 152')
-    if len(names) > 255:
-        raise UserError(f'{path} names {len(names)} classes; masks have 8 bits, which hold at most 255 and void')
+    if len(names) > MOST:
+        raise UserError(f'{path} names {len(names)} classes; masks have 8 bits, which hold at most {MOST} and void')
     if len(set(names)) < len(names):
         raise UserError(f'{path} names a class twice: {sorted({n for n in names if names.count(n) > 1})}')
     given = [c for c in [*colours, *void] if c is not None]
@@ -69,19 +71,25 @@ def read_classes(path: str | Path) -> Classes:
     return Classes(tuple(names), tuple(palette), tuple(c for c in void if c is not None))
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """A text file of the user's, in UTF-8 or as its encoding mark says, of at most `LARGEST` bytes.
+def read_text(path: str | Path, what: str, largest: int = LARGEST) -> str:
+    """A text file of the user's, in UTF-8 or as its encoding mark says, of at most `largest` bytes.
 
     `what` it is, for the message of an error.
     """
+    content = read_bounded(path, what, largest)
     try:
-        if Path(path).stat().st_size > LARGEST:
-            raise UserError(f'{what} {path} is larger than {LARGEST >> 20} MiB, and is not read')
-        content = Path(path).read_bytes()
         encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), 'utf-8')
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise UserError(f'{what} {path} is no text in UTF-8 ({error}); save it in that encoding') from error
+
+
+def read_bounded(path: str | Path, what: str, largest: int = LARGEST) -> bytes:
+    """The content of a file of at most `largest` bytes; `what` it is, for the message of an error."""
+    try:
+        if Path(path).stat().st_size > largest:
+            raise UserError(f'{what} {path} is larger than {largest >> 20} MiB, and is not read')
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserFileNotFoundError(f'{what} {path} cannot be read: {error.strerror}') from error
 

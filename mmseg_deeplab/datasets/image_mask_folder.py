@@ -1,16 +1,17 @@
 """Any folder of images and masks."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..errors import UserError, UserFileNotFoundError
 from .classes_file import read_classes
 from .pairing import NamePattern, files_below, holds, read_pairs
+from .split import VAL_RATIO, compile_groups, divide, groups_of, told
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -38,6 +39,9 @@ class ImageMaskFolder(BaseSegDataset):
         split: 'train' or 'val', the share that `val_ratio` gives; None with an `ann_file` or for all images.
         val_ratio: share of the images in 'val', by default 0.2. They are drawn by a hash of their names: same split on
             each machine.
+        group_by: a regular expression that finds in an image's name, which has its folders and no suffix, the group
+            that it belongs to: a patient, scene or video (what its brackets hold, or all that it finds). The images of
+            a group are all in 'train' or all in 'val'.
         image_pattern: names of the images' files, `{}` for what differs; by default any name with an image's suffix.
         mask_pattern: that of the masks; by default `{}` and `seg_map_suffix`, '.png'.
         metainfo: `dict(classes=...)` keeps these classes of the file, in this order; the others become void.
@@ -49,6 +53,7 @@ class ImageMaskFolder(BaseSegDataset):
         masks: str = 'indices',
         split: str | None = None,
         val_ratio: float | None = None,
+        group_by: str | None = None,
         image_pattern: str | None = None,
         mask_pattern: str | None = None,
         data_root: str | None = None,
@@ -65,9 +70,10 @@ class ImageMaskFolder(BaseSegDataset):
         if val_ratio is not None and not 0 < val_ratio < 1:
             raise UserError(f'val_ratio={val_ratio} must lie between 0 and 1, for example 0.2')
         data_prefix = data_prefix or dict(img_path='images', seg_map_path='masks')
-        _refuse_without_effect(split, val_ratio, mask_pattern, 'seg_map_path' in data_prefix, kwargs)
+        _refuse_without_effect(split, val_ratio, group_by, mask_pattern, 'seg_map_path' in data_prefix, kwargs)
         self.classes = read_classes(Path(data_root or '.') / classes_file)
-        self.masks, self.split, self.val_ratio = masks, split, val_ratio or 0.2
+        self.masks, self.split, self.val_ratio = masks, split, val_ratio or VAL_RATIO
+        self.group_by = group_by
         self.image_pattern = NamePattern.of(image_pattern, 'image_pattern') if image_pattern else None
         mask_text = mask_pattern or '{}' + kwargs.get('seg_map_suffix', '.png')
         self.mask_pattern = NamePattern.of(mask_text, 'mask_pattern')
@@ -173,9 +179,11 @@ class ImageMaskFolder(BaseSegDataset):
                 f'1 image found in {self.data_prefix["img_path"]}: the share of val_ratio={self.val_ratio} is empty; '
                 'add images, or name those of each split in lists (ann_file)'
             )
-        by_hash = sorted(images, key=lambda name: hashlib.sha256(name.encode()).digest())
-        count = min(max(1, round(len(images) * self.val_ratio)), len(images) - 1)
-        return sorted(by_hash[:count] if self.split == 'val' else by_hash[count:])
+        groups = groups_of(images, compile_groups(self.group_by)) if self.group_by and len(images) > 1 else None
+        parts = divide(images, self.val_ratio, groups)
+        if groups:
+            print_log(f'{self.data_prefix["img_path"]}: {told(parts, groups, self.val_ratio)}', logger='current')
+        return parts[self.split == 'val']
 
     def _item(self, name: str, images: dict[str, Path], mask: Path | None) -> dict:
         item: dict[str, Any] = dict(
@@ -192,11 +200,17 @@ class ImageMaskFolder(BaseSegDataset):
 
 
 def _refuse_without_effect(
-    split: str | None, val_ratio: float | None, mask_pattern: str | None, has_masks: bool, others: dict
+    split: str | None,
+    val_ratio: float | None,
+    group_by: str | None,
+    mask_pattern: str | None,
+    has_masks: bool,
+    others: dict,
 ) -> None:
     for name, given, why in (
         ('img_suffix', 'img_suffix' in others, "images are found by any suffix, or by image_pattern='{}.SUFFIX'"),
         ('val_ratio', val_ratio is not None and split is None, "it divides images where split='train' or 'val'"),
+        ('group_by', group_by is not None and split is None, "it divides images where split='train' or 'val'"),
         ('seg_map_suffix', 'seg_map_suffix' in others and bool(mask_pattern), 'mask_pattern names the masks'),
         ('seg_map_suffix', 'seg_map_suffix' in others and not has_masks, 'data_prefix has no seg_map_path'),
         ('mask_pattern', bool(mask_pattern) and not has_masks, 'data_prefix has no seg_map_path'),

@@ -133,7 +133,7 @@ def _open(cfg: Config, splits: tuple[str, ...]) -> list[tuple[str, dict, BaseSeg
         if members:
             check_wrappers(cfg[f'{split}_dataloader']['dataset'], f'{split}_dataloader.dataset', split)
         opened += members
-    check_shares((split, dataset) for split, _, dataset in opened)
+    check_shares(cfg, splits)
     return opened
 
 

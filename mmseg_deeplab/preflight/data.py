@@ -1,10 +1,12 @@
 """Checks of the folders, files and masks that a config names."""
 
 import copy
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from mmengine.dataset import Compose
@@ -13,6 +15,8 @@ from mmseg.registry import DATASETS, TRANSFORMS
 
 from ..crf.pool import allowed_cpus
 from ..datasets import ImageMaskFolder
+from ..datasets.data_root import iter_datasets
+from ..datasets.split import VAL_RATIO
 from ..progress import progress
 from .building import build_part, explained
 from .errors import PreflightError, reason
@@ -163,21 +167,42 @@ def check_batches(samples: list[dict], pipeline: Sequence, key: str, batch_size:
             )
 
 
-def check_shares(opened: Iterable[tuple[str, BaseSegDataset]]) -> None:
-    """Check that training and validation divide a folder in the same way.
+def check_shares(cfg: Mapping, splits: Sequence[str]) -> None:
+    """Check that the loaders of `splits` divide a folder as `train_dataloader` does.
 
     Raises:
-        PreflightError: their `val_ratio` differ.
+        PreflightError: their `val_ratio` or `group_by` differ.
     """
-    shares = [(split, data) for split, data in opened if isinstance(data, ImageMaskFolder) and split == data.split]
-    for train in [data for split, data in shares if split == 'train']:
-        for val in [data for split, data in shares if split == 'val']:
-            if train.data_prefix['img_path'] == val.data_prefix['img_path'] and train.val_ratio != val.val_ratio:
-                place = 'both trained on and validated on' if val.val_ratio > train.val_ratio else 'in neither split'
-                raise PreflightError(
-                    f'val_ratio is {train.val_ratio} in train_dataloader.dataset but {val.val_ratio} in '
-                    f"val_dataloader's: images of '{val.data_prefix['img_path']}' can be {place}. Set both alike"
-                )
+    for train, split in itertools.product(_shares(cfg, 'train', 'train'), splits):
+        for val in _shares(cfg, split, 'val'):
+            if train == val or train.folder != val.folder:
+                continue
+            if train.group_by != val.group_by:
+                name, place = 'group_by', 'both trained on and validated on or in neither split'
+            elif val.val_ratio > train.val_ratio:
+                name, place = 'val_ratio', 'both trained on and validated on'
+            else:
+                name, place = 'val_ratio', 'in neither split'
+            raise PreflightError(
+                f'{name} is {getattr(train, name)!r} in train_dataloader.dataset but {getattr(val, name)!r} in '
+                f"{split}_dataloader's: images of '{val.folder}' can be {place}. Set both alike"
+            )
+
+
+class _Share(NamedTuple):
+    folder: str
+    group_by: str | None
+    val_ratio: float
+
+
+def _shares(cfg: Mapping, loader: str, split: str) -> Iterator[_Share]:
+    """The datasets of a loader that are this share of a folder."""
+    for data in iter_datasets(cfg.get(f'{loader}_dataloader') or {}):
+        if name_of(data) == ImageMaskFolder.__name__ and data.get('split') == split:
+            folder = os.path.join(
+                data.get('data_root') or '', (data.get('data_prefix') or {}).get('img_path', 'images')
+            )
+            yield _Share(folder, data.get('group_by'), data.get('val_ratio') or VAL_RATIO)
 
 
 def _only_void(dataset: BaseSegDataset, split: str) -> str:

@@ -5,6 +5,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+from annotation_files import ROWS, TOOLS
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
@@ -235,6 +236,8 @@ def lines():
         yield f'| {what} | {asked} | {outcome(expected)} |'
     for what, _, _, expected in MASKS:
         yield f'| {what} |  | {outcome(expected)} |'
+    for what, tool, _, expected in ROWS:  # tests/datasets/test_annotations.py
+        yield f'| {TOOLS[tool]}: {what} | `{tool}` | {outcome(expected) if isinstance(expected, str) else "painted"} |'
 
 
 def outcome(expected):

@@ -446,7 +446,7 @@ def test_the_tool(src, dst, repo):
 def test_unknown_name(src, dst):
     with pytest.raises(ValueError, match="unknown dataset 'vok'; choose one of voc-aug"):
         prepare('vok', src, dst)
-    assert len(PLANS) == 10
+    assert len(PLANS) == 13
 
 
 class TestNothingOutside:

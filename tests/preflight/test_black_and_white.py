@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 from preflight_helpers import problem, read_mask, write_mask
 
-from mmseg_deeplab.preflight import check
+from mmseg_deeplab.preflight import PreflightError, check
 
 
 @pytest.fixture
@@ -71,6 +71,21 @@ def test_shares_of_different_ratios(black_and_white, ratio, told):
     black_and_white.val_dataloader.dataset.val_ratio = ratio
     message = problem(black_and_white)
     assert f'val_ratio is 0.2 in train_dataloader.dataset but {ratio} in val' in message and told in message
+
+
+def test_groups_of_different_expressions(black_and_white):
+    black_and_white.val_dataloader.dataset.group_by = '.'
+    message = problem(black_and_white)
+    assert "group_by is None in train_dataloader.dataset but '.' in val" in message
+    assert 'can be both trained on and validated on or in neither split. Set both alike' in message
+
+
+@pytest.mark.parametrize('option', [dict(group_by='.'), dict(val_ratio=0.5)])
+def test_shares_of_a_test_are_compared_with_those_of_training(black_and_white, option):
+    for split in ('train', 'val'):
+        black_and_white[f'{split}_dataloader'].dataset.update(option)
+    with pytest.raises(PreflightError, match=f"{[*option][0]} is .* but .* in test_dataloader's: images of"):
+        check(black_and_white, 'test')
 
 
 def test_the_share_of_a_single_image_is_empty(black_and_white, tmp_path):

@@ -4,7 +4,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import UserError, UserFileNotFoundError
-from . import ade20k, camvid, cityscapes, coco_stuff, colour_masks, labelme, pascal_context, person_part, voc_aug
+from . import (
+    ade20k,
+    camvid,
+    cityscapes,
+    coco,
+    coco_stuff,
+    colour_masks,
+    cvat,
+    label_studio,
+    labelme,
+    pascal_context,
+    person_part,
+    voc_aug,
+)
 from .runner import Plan, Summary, check_apart, execute
 
 PLANS: dict[str, Callable[..., Plan]] = {
@@ -18,6 +31,9 @@ PLANS: dict[str, Callable[..., Plan]] = {
     'camvid': camvid.plan,
     'colour-masks': colour_masks.plan,
     'labelme': labelme.plan,
+    'coco': coco.plan,
+    'cvat': cvat.plan,
+    'label-studio': label_studio.plan,
 }
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,12 @@ import numpy as np
 from PIL import Image
 
 from ...errors import UserError, UserFileNotFoundError
-from ..classes_file import VOID_NAMES, Classes, read_classes, read_text
+from ..classes_file import Classes
 from ..headers import check_size
 from ..masks import write_classes
-from ..palette import voc_palette
+from .labels import BACKGROUND, class_indices, class_table, is_label
+from .parsing import FARTHEST, is_place, read_json
 from .runner import Job, Plan
-
-VOID = ('__ignore__', *VOID_NAMES)
-BACKGROUND = ('_background_', 'background')
-FARTHEST = 10**6
-"""Pixels from the corner of the picture; points of more overflow where they are drawn."""
 
 
 def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
@@ -36,12 +31,8 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
     contents = {path: content for path, content in contents.items() if 'shapes' in content}
     if not contents:
         raise UserFileNotFoundError(f'{src} holds no .json file of labelme')
-    if classes:
-        table = read_classes(classes)
-    else:
-        labels = {shape['label'] for content in contents.values() for shape in content['shapes']}
-        names = ('background', *sorted(labels - {*VOID, *BACKGROUND}))
-        table = Classes(names, tuple(voc_palette(len(names))))
+    labels = {shape['label'] for content in contents.values() for shape in content['shapes']}
+    table = class_table(sorted(label for label in labels if label.lower() not in BACKGROUND), classes)
     jobs, links = [], {}
     for path, content in contents.items():
         image = path.parent / content['imagePath'].replace('\\', '/')
@@ -53,11 +44,7 @@ def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
 
 def _load(path: Path) -> dict:
     """The content of a .json file; of one of labelme's, with all that is needed of it."""
-    text = read_text(path, 'the labelme file')
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{path} is no JSON of labelme: {error}') from error
+    content = read_json(path, 'labelme')
     if not isinstance(content, dict) or 'shapes' not in content:
         return {}
     missing = [key for key in ('imagePath', 'imageHeight', 'imageWidth') if not content.get(key)]
@@ -81,11 +68,11 @@ def _check_shape(shape: Any, where: str) -> None:
     if not isinstance(shape, dict) or not {'label', 'points'} <= shape.keys():
         raise UserError(f'{where} is {reprlib.repr(shape)}, but it needs a label and points')
     label, kind, points = shape['label'], shape.get('shape_type') or 'polygon', shape['points']
-    if not isinstance(label, str) or not label.strip() or not label.isprintable() or ',' in label or label[0] == '#':
+    if not is_label(label):
         raise UserError(f'{where}: the label {reprlib.repr(label)} is no name of a class: a line without commas')
     least = {'polygon': 3, 'mask': 1}.get(str(kind), 2)
     pairs = isinstance(points, list) and all(
-        isinstance(point, list) and len(point) == 2 and all(_is_place(value) for value in point) for point in points
+        isinstance(point, list) and len(point) == 2 and all(is_place(value) for value in point) for point in points
     )
     if not pairs or len(points) < least:
         raise UserError(
@@ -94,17 +81,10 @@ def _check_shape(shape: Any, where: str) -> None:
         )
 
 
-def _is_place(value: Any) -> bool:
-    return type(value) in (int, float) and -FARTHEST <= value <= FARTHEST
-
-
 def draw(path: Path, classes: Classes) -> np.ndarray:
     """The mask of a labelme file, uint8 (H, W); where nothing is drawn, the background's index or, without one, 255."""
     content = _load(path)
-    indices = {name: index for index, name in enumerate(classes.names)}
-    indices |= dict.fromkeys(VOID, 255)
-    background = next((i for i, name in enumerate(classes.names) if name.lower() in BACKGROUND), 255)
-    indices |= dict.fromkeys(BACKGROUND, background)
+    indices, background = class_indices([shape['label'] for shape in content['shapes']], classes)
     mask = np.full((content['imageHeight'], content['imageWidth']), background, np.uint8)
     for shape in content['shapes']:
         if shape['label'] not in indices:

@@ -42,9 +42,18 @@ class Job:
         return hashlib.sha1(repr(values).encode()).hexdigest()[:16]
 
 
+def tell_unknown(values: Counter, total: int) -> list[str]:
+    """The values that became void, of `total` pixels, for the summary."""
+    head = f'{len(values)} unknown values became void ({sum(values.values()) / total:.2%}):'
+    return [head, *(f'  {value}: {count} pixels' for value, count in values.most_common(10))]
+
+
 @dataclass
 class Plan:
-    """What to do for one dataset: masks to make, files and folders to link, lists to write."""
+    """What to do for one dataset: masks to make, files and folders to link, lists to write.
+
+    `notes` and `tell`, of what the jobs counted beside their masks, are lines of the summary.
+    """
 
     classes: Sequence[str]
     jobs: list[Job]
@@ -52,6 +61,8 @@ class Plan:
     lists: dict[Path, list[str]] = field(default_factory=dict)
     first_index: int = 0  # of the first class in the masks; 1 where 0 is void (reduce_zero_label)
     finish: Callable[[], None] | None = None
+    notes: list[str] = field(default_factory=list)
+    tell: Callable[[Counter, int], list[str]] = tell_unknown
 
 
 @dataclass
@@ -78,9 +89,9 @@ class Summary:
         others = total - self.pixels[first : first + len(rows)].sum()
         lines.append(f'{"void and others":{width}}  {others / total:7.2%}')
         lines += [f'empty lists: {path}' for path, names in self.plan.lists.items() if not names]
+        lines += self.plan.notes
         if self.unknown:
-            lines.append(f'{len(self.unknown)} unknown values became void ({sum(self.unknown.values()) / total:.2%}):')
-            lines += [f'  {value}: {count} pixels' for value, count in self.unknown.most_common(10)]
+            lines += self.plan.tell(self.unknown, total)
         return '\n'.join(lines)
 
 
