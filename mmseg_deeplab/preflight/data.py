@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
@@ -167,7 +168,7 @@ def check_batches(samples: list[dict], pipeline: Sequence, key: str, batch_size:
             )
 
 
-def check_shares(cfg: Mapping, splits: Sequence[str]) -> None:
+def check_shares(cfg: Config, splits: Sequence[str]) -> None:
     """Check that the loaders of `splits` divide a folder as `train_dataloader` does.
 
     Raises:
@@ -195,7 +196,7 @@ class _Share(NamedTuple):
     val_ratio: float
 
 
-def _shares(cfg: Mapping, loader: str, split: str) -> Iterator[_Share]:
+def _shares(cfg: Config, loader: str, split: str) -> Iterator[_Share]:
     """The datasets of a loader that are this share of a folder."""
     for data in iter_datasets(cfg.get(f'{loader}_dataloader') or {}):
         if name_of(data) == ImageMaskFolder.__name__ and data.get('split') == split:

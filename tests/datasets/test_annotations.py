@@ -187,7 +187,10 @@ class TestEveryTool:
 
     def test_no_file_of_the_tool(self, src, dst, tool):
         photograph(src / 'a.png')
-        assert refused(f'holds no pictures annotated in a file of {TOOLS[tool]}', tool, src, dst)
+        told = f'holds no pictures annotated in a file of {TOOLS[tool]}'
+        assert refused(told, tool, src, dst)
+        write(src, tool, '<other/>' if tool == 'cvat' else [dict(image='a.png', label=[])])
+        assert refused(rf'{told}; 1 x a \.\w+ file that is not of {TOOLS[tool]}, left out', tool, src, dst)
 
     def test_a_file_larger_than_any_text(self, src, dst, tool):
         write(src, tool, SQUARES[tool])

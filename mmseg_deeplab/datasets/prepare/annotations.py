@@ -120,7 +120,8 @@ class Reading:
             small_above: Smaller areas cover larger ones; otherwise later ones cover earlier ones.
         """
         if not (self.pictures or self.faults.count):
-            raise UserFileNotFoundError(f'{self.src} holds no pictures annotated in a file of {self.tool}')
+            others = ''.join(f'; {line}' for line in self.notes.lines())
+            raise UserFileNotFoundError(f'{self.src} holds no pictures annotated in a file of {self.tool}{others}')
         found = self._find_all()
         table = class_table(self.labels, classes)
         index, elsewhere = class_indices(self.labels, table)
