@@ -417,6 +417,28 @@ class TestLabelme:
         expected[3, 4] = elsewhere
         np.testing.assert_array_equal(read(dst / 'masks/day/a.png'), expected)
 
+    def test_names_of_void_and_background_in_any_case(self, src, dst):
+        """A class called Void would be no class where the classes file is read again, and shift those behind it."""
+        square = [[1, 1], [4, 1], [4, 3], [1, 3]]
+        self.annotate(
+            src,
+            dict(label='wall', shape_type='rectangle', points=[[6, 4], [7, 5]]),
+            dict(label='Void', shape_type='polygon', points=square),
+            dict(label='Background', shape_type='rectangle', points=[[1, 1], [1, 1]]),
+        )
+        make('labelme', src, dst)
+        assert read_classes(dst / 'classes.txt').names == ('background', 'wall')
+        expected = np.zeros((6, 8), int)
+        expected[4:6, 6:8] = 1
+        expected[1:4, 1:5] = 255
+        expected[1, 1] = 0
+        np.testing.assert_array_equal(read(dst / 'masks/day/a.png'), expected)
+
+    def test_more_labels_than_a_mask_holds(self, src, dst):
+        self.annotate(src, *[dict(label=f'l{n}', points=[[0, 0], [1, 0], [1, 1]]) for n in range(255)])
+        with pytest.raises(UserError, match='there are 256 classes, and masks have 8 bits'):
+            make('labelme', src, dst)
+
     def test_masks_are_pasted_into_their_box(self, src, dst):
         drawn = np.array([[1, 0, 1], [0, 1, 1]], np.uint8)
         png = io.BytesIO()
