@@ -1,5 +1,7 @@
 """A training whose convolutions keep the channels of a pixel side by side."""
 
+from typing import Any, cast
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -16,4 +18,4 @@ class ChannelsLastHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Lay out the weights; the optimizer keeps them, since they stay the same parameters."""
-        runner.model.to(memory_format=torch.channels_last)
+        cast(Any, runner.model).to(memory_format=torch.channels_last)

@@ -1,0 +1,37 @@
+"""A training in channels-last computes what it does without."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def test_weights_are_laid_out_and_keep_their_values():
+    runner = type('Runner', (), dict(model=torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3))))
+    before = [weight.clone() for weight in runner.model.parameters()]
+    answer = runner.model(torch.ones(1, 3, 9, 9))
+    HOOKS.build(dict(type='ChannelsLastHook')).before_train(runner)
+    assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in runner.model)
+    assert all(torch.equal(old, new) for old, new in zip(before, runner.model.parameters(), strict=True))
+    after = runner.model(torch.ones(1, 3, 9, 9))
+    assert after.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(answer, after, atol=1e-6)
+
+
+@pytest.mark.parametrize('base', ['fast_cpu', 'fast_gpu'])
+def test_the_fast_bases_fit_a_config(base):
+    config = Config.fromstring(
+        f"_base_ = ['{REPO}/configs/deeplabv3plus_mobilenetv2_voc.py', '{REPO}/configs/_base_/{base}.py']\n"
+        'optim_wrapper = _base_.fast\n',
+        '.py',
+    )
+    assert OPTIM_WRAPPERS.get(config.optim_wrapper.type) is not None
+    optimizer = dict(config.optim_wrapper.optimizer)
+    parameters = MODELS.build(dict(config.model, backbone=dict(config.model.backbone, init_cfg=None))).parameters()
+    built = getattr(torch.optim, optimizer.pop('type'))(parameters, **optimizer)
+    assert built.defaults['lr'] == 0.007 and built.defaults['weight_decay'] == 4e-5
+    assert [HOOKS.get(hook.type) is not None for hook in config.custom_hooks] == [True]
