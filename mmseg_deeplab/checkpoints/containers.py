@@ -210,7 +210,7 @@ def only_known(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     begins = {
         '.'.join(parts[:depth]) for parts in (name.split('.') for name in state) for depth in range(1, len(parts))
     }
-    for begin in sorted(begins, key=lambda text: text.count('.')):
+    for begin in sorted(begins, key=lambda text: (text.count('.'), text)):
         if any(begin.startswith(f'{found}.') for found in known):
             continue
         part = {name.removeprefix(f'{begin}.'): v for name, v in state.items() if name.startswith(f'{begin}.')}
