@@ -12,6 +12,7 @@ from .panels import PanelHook
 from .progress import ProgressHook
 from .report import ReportHook
 from .strict_load import StrictLoadHook
+from .validation_loss import ValidationLossHook
 
 __all__ = [
     'BatchLossHook',
@@ -26,4 +27,5 @@ __all__ = [
     'ProgressHook',
     'ReportHook',
     'StrictLoadHook',
+    'ValidationLossHook',
 ]
