@@ -66,8 +66,9 @@ def label_counts(truth: np.ndarray, prediction: np.ndarray, num_classes: int, ig
     """
     if truth.shape != prediction.shape or len(truth) != num_classes:
         raise UserError(
-            f'of {num_classes} classes, the mask has {_labels(truth)}, the prediction {_labels(prediction)}; both must '
-            "have a label for each class (masks='bands' and decode_head.multi_label=True) or both one, at one size"
+            f'the label map is {_labels(truth)} but the prediction is {_labels(prediction)}, and there are '
+            f"{num_classes} classes; both must have a label for each (masks='bands' and decode_head.multi_label=True) "
+            'or both one, at one size'
         )
     pairs = zip(truth, prediction, strict=True)
     return np.stack([confusion_matrix(*each, num_classes=2, ignore_index=ignore_index) for each in pairs])
@@ -165,7 +166,7 @@ def nanmean(values: np.ndarray) -> float:
 
 def _labels(maps: np.ndarray) -> str:
     labels = len(maps) if maps.ndim == 3 else 1
-    return f'{labels} a pixel ({maps.shape[-1]} x {maps.shape[-2]} pixels)'
+    return f'of {labels} labels a pixel ({maps.shape[-1]} x {maps.shape[-2]} pixels)'
 
 
 def _size(array: np.ndarray) -> str:

@@ -97,15 +97,15 @@ class TrimapMetric(LabelMapMetric):
         """`results` gets one (cells, counts) per map and sample: the non-zero entries of `_count`'s histogram."""
         for sample in data_samples:
             truth = label_map(sample, 'gt_sem_seg')
+            keys = ('pred_sem_seg', BEFORE_CRF) if BEFORE_CRF in sample else ('pred_sem_seg',)
+            predictions = [label_map(sample, key) for key in keys]
+            for prediction in predictions:
+                self.count(sample, prediction)  # checks both; a label beyond the classes would be counted elsewhere
             if truth.ndim == 3:
                 raise UserError(
                     f'{sample.get("img_path")}: TrimapMetric scores the boundaries of one label a pixel, and the mask '
                     'has several: leave it out'
                 )
-            keys = ('pred_sem_seg', BEFORE_CRF) if BEFORE_CRF in sample else ('pred_sem_seg',)
-            predictions = [label_map(sample, key) for key in keys]
-            for prediction in predictions:
-                self.count(sample, prediction)  # checks both; a label beyond the classes would be counted elsewhere
             width = trimap_width(truth, self.ignore_index)
             near = np.flatnonzero((width > 0) & (width <= self.max_width))
             width, truth = width.ravel()[near] - 1, truth.ravel()[near]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..datasets.bands import NPY, Bands, stored_bands
-from ..datasets.headers import TIFF, check_size, read_bytes, read_tiff_header, turn
+from ..datasets.headers import TIFF, Header, check_size, read_bytes, read_tiff_header, turn
 from ..datasets.images import check_colours, read_image
 from ..errors import UserError, UserFileNotFoundError, UserImportError
 from .readers import Picture
@@ -249,13 +249,7 @@ def open_raster(path: Path, bands: Bands | None = None) -> Raster:
         return raster
     if path.suffix.lower() in SLIDES:
         return SlideRaster(path)
-    with open(path, 'rb') as file:
-        is_tiff = file.read(4) in TIFF
-        file.seek(0)
-        try:
-            header = read_tiff_header(file) if is_tiff else None
-        except Exception as error:
-            raise UserError(f'image {path} cannot be read: the file is damaged ({error})') from error
+    header = _tiff_header(path)
     if header is not None:
         check_colours(header, path)
         if header.bits == 8 and header.orientation == 1:
@@ -266,19 +260,25 @@ def open_raster(path: Path, bands: Bands | None = None) -> Raster:
     return ArrayRaster(str(path), read_image(path))
 
 
+def _tiff_header(path: Path) -> Header | None:
+    """The header of a TIFF; None for another file."""
+    with open(path, 'rb') as file:
+        is_tiff = file.read(4) in TIFF
+        file.seek(0)
+        try:
+            return read_tiff_header(file) if is_tiff else None
+        except Exception as error:
+            raise UserError(f'image {path} cannot be read: the file is damaged ({error})') from error
+
+
 def _open_bands(path: Path) -> Raster:
     if path.suffix.lower() in SLIDES:
         return SlideRaster(path)
     if (pixels := _npy(path)) is not None:
         return ArrayRaster(str(path), pixels)
-    with open(path, 'rb') as file:
-        is_tiff = file.read(4) in TIFF
-        file.seek(0)
-        try:
-            header = read_tiff_header(file) if is_tiff else None
-        except Exception as error:
-            raise UserError(f'image {path} cannot be read: the file is damaged ({error})') from error
-    if header and header.pages == 1 and header.orientation == 1 and header.colours in ('grey', 'RGB'):
+    header = _tiff_header(path)
+    plain = header and header.pages == header.orientation == 1 and header.bits % 8 == 0
+    if header and plain and header.colours in ('grey', 'RGB'):
         raster = BandRaster(path)
         if raster.is_lossless:
             return raster

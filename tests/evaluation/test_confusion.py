@@ -74,8 +74,12 @@ def test_several_labels_a_pixel_are_scored_class_by_class():
 @pytest.mark.parametrize(
     ('truth', 'prediction', 'told'),
     [
-        (np.zeros((3, 4, 5)), np.zeros((4, 5)), 'the mask has 3 a pixel .* the prediction 1 a pixel'),
-        (np.zeros((2, 4, 5)), np.zeros((2, 4, 5)), 'of 3 classes, the mask has 2 a pixel'),
+        (
+            np.zeros((3, 4, 5)),
+            np.zeros((4, 5)),
+            'is of 3 labels a pixel .* the prediction is of 1 labels',
+        ),
+        (np.zeros((2, 4, 5)), np.zeros((2, 4, 5)), 'label map is of 2 labels a pixel .* there are 3 classes'),
         (np.zeros((3, 4, 5)), np.zeros((3, 5, 4)), r'\(5 x 4 pixels\).*\(4 x 5 pixels\)'),
         (np.full((3, 4, 5), 2), np.zeros((3, 4, 5)), r'label ids \[2\]'),
     ],
