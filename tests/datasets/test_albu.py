@@ -90,7 +90,7 @@ def test_several_labels_a_pixel_and_other_bands():
 @pytest.mark.parametrize(
     ('transform', 'options', 'told'),
     [
-        (dict(type='Rotat'), {}, 'albumentations has no transform'),
+        (dict(type='Rotat'), {}, 'albumentations has no such transform'),
         (dict(type='Rotate', mask_interpolation=1), {}, 'labels between two classes'),
         (dict(type='Rotate'), dict(additional_targets={'img2': 'image'}), 'additional_targets has no effect'),
     ],
