@@ -603,7 +603,8 @@ class DeepLab(EncoderDecoder):
         """As MMSegmentation's: samples with `seg_logits` and `pred_sem_seg`, which may be several labels a pixel."""
         samples = super().postprocess_result(seg_logits, data_samples)
         for sample in samples if self.multi_label else ():
-            sample.pred_sem_seg = PixelData(data=self.present(sample.seg_logits.data))
+            logits: Any = sample.seg_logits
+            sample.pred_sem_seg = PixelData(data=self.present(logits.data))
         return samples
 
     def full_logits(self, coarse: CoarseLogits, meta: Mapping, classes: slice = slice(None)) -> Tensor:

@@ -83,9 +83,9 @@ class PanelHook(Hook):
         truth, before = (label_map(sample, key) if key in sample else None for key in ('gt_sem_seg', BEFORE_CRF))
         prediction, classes, palette = label_map(sample, 'pred_sem_seg'), meta['classes'], meta['palette']
         if prediction.ndim == 3:  # several labels a pixel
-            maps = [prediction] if truth is None else [truth, prediction]
-            maps, classes, palette = as_one_map(maps, classes, palette, self.ignore_index)
-            truth, prediction = (None, *maps)[-2:]
+            known = [] if truth is None else [truth]
+            maps, classes, palette = as_one_map([*known, prediction], classes, palette, self.ignore_index)
+            prediction, truth = maps[-1], maps[0] if known else None
         picture = draw_panels(
             read_shown(sample['img_path'], sample.get('bands')),
             prediction,
