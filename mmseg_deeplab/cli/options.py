@@ -75,7 +75,7 @@ def add_refiner_arguments(parser: ArgumentParser) -> None:
         '--refine',
         nargs='+',
         metavar=('NAME', 'KEY=VALUE'),
-        help='in place of --crf: guided [radius=8 eps=1e-3], or sam weights=FOLDER',
+        help='in place of --crf: guided [radius=8 eps=1e-4], or sam weights=FOLDER',
     )
 
 
