@@ -10,8 +10,8 @@ family. Scores are of no interest after so few iterations; what counts is that e
 """
 
 import argparse
+import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -36,8 +36,8 @@ LOADERS = [
 ]
 
 
-def run_tool(*words: object) -> str:
-    """Run a tool in a process of its own; what it printed.
+def run_tool(*words: object) -> None:
+    """Run a tool in a process of its own.
 
     Raises:
         RuntimeError: If it fails.
@@ -46,7 +46,6 @@ def run_tool(*words: object) -> str:
     done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f'{Path(str(words[0])).name}: {(done.stderr or done.stdout).strip().splitlines()[-1]}')
-    return done.stdout
 
 
 def config_of(name: str, folder: Path) -> Path:
@@ -75,8 +74,9 @@ def row(name: str, data: Path, iterations: int) -> str:
         ]
         short.append(f'train_cfg.val_interval={iterations}')
         place = ['--data-root', data, '--work-dir', work / 'run', '--cfg-options', *LOADERS]
-        printed = run_tool(REPO / 'tools/train.py', config, *place, *short)
-        losses = re.findall(r'\bloss: ([\d.]+)', printed)
+        run_tool(REPO / 'tools/train.py', config, *place, *short)
+        (scalars,) = (work / 'run').rglob('scalars.json')
+        losses = [entry['loss'] for entry in map(json.loads, scalars.read_text().splitlines()) if 'loss' in entry]
         checkpoint = work / f'run/iter_{iterations}.pth'
         report = ['--crf', '--report', work / 'report']
         run_tool(REPO / 'tools/test.py', config, checkpoint, *report, *place)
@@ -85,7 +85,7 @@ def row(name: str, data: Path, iterations: int) -> str:
         run_tool(REPO / 'tools/predict.py', config, checkpoint, pictures, '--out', work / 'answers', '--crf')
         masks = len(list((work / 'answers/mask').iterdir()))
     before, after = metrics['before_crf/mIoU'], metrics['mIoU']
-    return f'| {name} | {losses[0]}, {losses[-1]} | {before:.2f}, {after:.2f} | {masks} |'
+    return f'| {name} | {losses[0]:.3f}, {losses[-1]:.3f} | {before:.2f}, {after:.2f} | {masks} |'
 
 
 def main() -> None:

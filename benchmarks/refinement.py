@@ -30,7 +30,7 @@ class Row:
 
     def __init__(self, classes: int, **options: Any):
         self.options = options
-        self.matrix, self.near = (np.zeros((classes, classes), np.int64) for _ in range(2))
+        self.matrices = [np.zeros((classes, classes), np.int64) for _ in range(2)]  # of all pixels, of the trimap's
         self.seconds: list[float] = []
 
     def add(self, model: Any, path: str, truth: np.ndarray, trimap: np.ndarray) -> None:
@@ -38,14 +38,13 @@ class Row:
         start = time.process_time()
         prediction: Any = predict(model, path, workers=0, **self.options)
         self.seconds.append(time.process_time() - start)
-        labels, classes = prediction.labels.astype(np.int64), len(self.matrix)
-        self.matrix += confusion_matrix(truth, labels, classes, 255)
-        self.near += confusion_matrix(np.where(trimap, truth, 255), labels, classes, 255)
+        for matrix, judged in zip(self.matrices, (truth, np.where(trimap, truth, 255)), strict=True):
+            matrix += confusion_matrix(judged, prediction.labels.astype(np.int64), len(matrix), 255)
 
     def text(self, name: str, chosen: list[int]) -> str:
         """A line of the table: means over those of the chosen classes that are in the truth."""
-        present = [label for label in chosen if self.near[label].any()]
-        miou, near = (100 * float(Scores.of(matrix).iou[present].mean()) for matrix in (self.matrix, self.near))
+        ious = [Scores.of(matrix).iou[[label for label in chosen if matrix[label].any()]] for matrix in self.matrices]
+        miou, near = (100 * float(iou.mean()) for iou in ious)
         timed = self.seconds[1:] or self.seconds
         return f'| {name} | {miou:.2f} | {near:.2f} | {statistics.fmean(timed):.2f} |'
 

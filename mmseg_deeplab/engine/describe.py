@@ -36,7 +36,7 @@ def describe(runner: Runner) -> dict[str, str]:
     if 'test' in loops:
         tta = f'{type(model).__name__} over the views of tta_pipeline' if isinstance(model, BaseTTAModel) else 'none'
         rows += [('test-time augmentation', tta), ('dense CRF', _crf_line(runner.cfg))]
-        rows += [('refiner', _settings(hook)) for hook in _hooks_of(runner.cfg, 'RefinerHook')]
+        rows += [('refined by', _settings(hook)) for hook in _hooks_of(runner.cfg, 'RefinerHook')]
     rows += [
         ('device', _device_line(runner.world_size)),
         ('work dir', runner.work_dir),
