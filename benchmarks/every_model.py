@@ -42,7 +42,8 @@ def run_tool(*words: object) -> None:
     Raises:
         RuntimeError: If it fails.
     """
-    environment = {**os.environ, 'PYTHONPATH': str(REPO)}
+    paths = os.pathsep.join(filter(None, (str(REPO), os.environ.get('PYTHONPATH'))))
+    environment = {**os.environ, 'PYTHONPATH': paths}
     done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f'{Path(str(words[0])).name}: {(done.stderr or done.stdout).strip().splitlines()[-1]}')
