@@ -103,6 +103,7 @@ setup(
         'onedl': requirements('onedl'),
         # mmcv 2.1.0 and mmengine 0.10.7 import pkg_resources, which newer setuptools no longer bring.
         'openmmlab': [*requirements('openmmlab'), 'setuptools<81'],
+        'albumentations': ['albumentations>=2.0'],  # augmentations of the transform `Albu`
         'crf': ['pydensecrf2>=1.1'],
         'export': ['onnx', 'onnxruntime'],
         'h5': ['h5py'],  # checkpoints of Keras

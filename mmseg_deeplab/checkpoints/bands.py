@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def inflate_weight(weight: Tensor, bands: int) -> Tensor:
@@ -20,6 +20,20 @@ def inflate_weight(weight: Tensor, bands: int) -> Tensor:
         return weight[:, :2] * 1.5
     source = torch.arange(bands, device=weight.device) % 3
     return weight[:, source] / source.bincount()[source].to(weight.dtype).view(1, -1, 1, 1)
+
+
+def inflate_network(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Fit a whole network's state, in place, to a model whose images have other bands than three; said in the log.
+
+    Args:
+        model: One whose backbone tells its bands (`in_channels`); others are left alone.
+        state: The file's, of a network for three bands.
+        source: The file.
+    """
+    bands, own = getattr(getattr(model, 'backbone', None), 'in_channels', 3), model.state_dict()
+    for name, target in own.items() if bands != 3 else ():
+        if name in state and target.dim() == 4 and target.shape[1] == bands:
+            state.update(inflate_bands(own, state, name, source))
 
 
 def inflate_bands(own: Mapping[str, Tensor], state: dict[str, Tensor], name: str, what: str) -> dict[str, Tensor]:

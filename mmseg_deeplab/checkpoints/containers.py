@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .convert import detect_format
+from .convert import convert_state, detect_format
 
 AVERAGED = re.compile(r'(^|[^a-z])(ema|swa|avg|averaged?|shadow|teacher)(?![a-z])', re.IGNORECASE)
 """How a part of a file is called that holds a moving average of the weights."""
@@ -194,9 +194,10 @@ def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def only_known(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Of a state dict of no known layout the one part that has one, without what stands before its names.
+    """Of a state dict of no known layout the one whole network that has one, without what stands before its names.
 
-    Lightning puts the weights of a loss and the counts of metrics into one mapping with those of the network.
+    Lightning puts the weights of a loss and the counts of metrics into one mapping with those of the network. A
+    backbone beside others is the part of a network that is not known here.
 
     Returns:
         The part, or all if there is none, and the names that are left aside.
@@ -214,13 +215,21 @@ def only_known(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         if any(begin.startswith(f'{found}.') for found in known):
             continue
         part = {name.removeprefix(f'{begin}.'): v for name, v in state.items() if name.startswith(f'{begin}.')}
-        if detect_format(part) is not None:
+        if detect_format(part) is not None and _is_whole(begin, part):
             known[begin] = part
     if len(known) > 1:
         raise UserError(f'it holds {len(known)} networks, {_named(known)}: save the one that is meant by itself')
     for begin, part in known.items():
         return part, [name for name in state if not name.startswith(f'{begin}.')]
     return state, []
+
+
+def _is_whole(path: str, state: dict[str, Tensor]) -> bool:
+    """Whether a state dict of a known layout has a head; of one that can't be converted its place tells."""
+    try:
+        return convert_state(state).holds == ('',)
+    except UserError:
+        return path.rpartition('.')[2] not in ('backbone', 'encoder')
 
 
 def as_tensor(name: str, value: Tensor | np.ndarray) -> Tensor:

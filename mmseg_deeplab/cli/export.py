@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.bands import Bands
+from ..datasets.headers import read_bytes
 from ..datasets.images import read_image
 from ..inference import export_model, init_model
 from ..inference.export import SUFFIXES
+from ..inference.pipelines import bands_of
 from ..inference.readers import VIDEOS, files_of
 from .configure import load_config, use_published
 from .options import CfgOptions
@@ -41,16 +44,17 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     use_published(args)
     out = Path(args.out or Path(args.config).stem + SUFFIXES[args.format])
-    calibration = None if args.int8 is None else list(_pictures(args.int8, CALIBRATION))
     model = init_model(
         load_config(args.config, args.cfg_options), args.checkpoint, 'cpu', output_stride=args.eval_output_stride
     )
+    bands = bands_of(model)
+    calibration = None if args.int8 is None else list(_pictures(args.int8, bands, CALIBRATION))
     checks = export_model(
         model,
         out,
         args.format,
         args.uint8,
-        calibration if args.images is None else _pictures(args.images),
+        calibration if args.images is None else _pictures(args.images, bands),
         calibration,
     )
     for check in checks:
@@ -60,7 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f'{out}: {out.stat().st_size / 2**20:.1f} MiB')
 
 
-def _pictures(folder: str, most: int | None = None) -> Iterator[np.ndarray]:
+def _pictures(folder: str, bands: Bands | None, most: int | None = None) -> Iterator[np.ndarray]:
     files = [path for path in files_of(folder) if path.suffix.lower() not in VIDEOS]
     step = 1 if most is None else -(-len(files) // most)
-    return map(read_image, files[::step])
+    for path in files[::step]:
+        yield bands.decode(read_bytes(path, 'image'), path)[0] if bands else read_image(path)

@@ -1,5 +1,6 @@
 """Datasets that MMSegmentation lacks, label-checking transforms, preparation of the public sets."""
 
+from .albu import Albu
 from .camvid import CamVidDataset
 from .concat import ConcatDataset
 from .data_root import iter_datasets, set_data_root
@@ -11,6 +12,7 @@ from .repeat_classes import RepeatClasses
 from .transforms import LoadImage, LoadLabels, PackSegInputs, RandomScale
 
 __all__ = [
+    'Albu',
     'CamVidDataset',
     'ConcatDataset',
     'DemoDataset',

@@ -75,15 +75,30 @@ class Bands:
             UserError: The file is damaged, lacks a band, or holds numbers that are no number, are outside the range, or
                 would not be exact.
         """
-        pixels, orientation = _decode(content, path)
+        pixels, orientation = stored_bands(content, path)
+        return turn(self.choose(pixels, f'image {path}'), orientation), orientation
+
+    def choose(self, pixels: np.ndarray, name: str) -> np.ndarray:
+        """The used bands (H, W, n) of all of a picture's (H, W, B), or of its only one (H, W), as `decode` has them.
+
+        Args:
+            pixels: Numbers of any kind.
+            name: Of the picture, for messages; errors as in `decode`.
+        """
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
         most = pixels.shape[2]
         if max(self.indices) >= most:
             raise UserError(
-                f'image {path} has {most} bands, 0 to {most - 1} ({pixels.shape[1]} x {pixels.shape[0]} pixels): '
+                f'{name} has {most} bands, 0 to {most - 1} ({pixels.shape[1]} x {pixels.shape[0]} pixels): '
                 f'bands={self.indices} asks for {max(self.indices)}'
             )
-        chosen = turn(np.ascontiguousarray(pixels[..., list(self.indices)]), orientation)
-        return self._checked(chosen, path), orientation
+        return self._checked(np.ascontiguousarray(pixels[..., list(self.indices)]), name)
+
+    def loaded(self, image: np.ndarray) -> dict[str, Any]:
+        """What a pipeline begins with, of the used bands (H, W, n): three stand last first, as OpenCV's colours."""
+        if image.shape[2] == 3:
+            image = np.ascontiguousarray(image[..., ::-1])
+        return dict(img=image, bands=self, bands_dtype=image.dtype)
 
     def picture(self, pixels: np.ndarray) -> np.ndarray:
         """The shown bands of pixels (H, W, n), as uint8 (H, W, 3): the range becomes 0 to 255."""
@@ -98,29 +113,29 @@ class Bands:
         """The shown bands of a file, uint8 (H, W, 3); errors as in `decode`."""
         return self.picture(self.decode(read_bytes(path, 'image', backend_args), path)[0])
 
-    def _checked(self, pixels: np.ndarray, path: str | Path) -> np.ndarray:
+    def _checked(self, pixels: np.ndarray, name: str) -> np.ndarray:
         if pixels.dtype.kind not in 'uif':
-            raise UserError(f'image {path} holds {pixels.dtype}; numbers are needed')
+            raise UserError(f'{name} holds {pixels.dtype}; numbers are needed')
         if not np.isfinite(pixels).all():
             raise UserError(
-                f'image {path} holds NaN or infinite values, such as mark pixels without data: give these a value of '
+                f'{name} holds NaN or infinite values, such as mark pixels without data: give these a value of '
                 'the range in the file, and void (255) in its mask'
             )
         low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
         if self.value_range is None and pixels.dtype != np.uint8:
             raise UserError(
-                f'image {path} holds {pixels.dtype} values, here {low:g} to {high:g}: state what is black and what is '
+                f'{name} holds {pixels.dtype} values, here {low:g} to {high:g}: state what is black and what is '
                 'white for all pictures of this kind, such as LoadImage(..., value_range=(0, 65535))'
             )
         first, last = self.value_range or (0, 255)
         if low < first or high > last:
             raise UserError(
-                f'image {path} holds the values {low:g} to {high:g}, outside of value_range={(first, last)}; widen it, '
+                f'{name} holds the values {low:g} to {high:g}, outside of value_range={(first, last)}; widen it, '
                 'or correct the file: values are neither cut off nor rescaled'
             )
         if pixels.dtype.kind in 'ui' and max(abs(low), abs(high)) > EXACT:
             raise UserError(
-                f'image {path} holds {pixels.dtype} values up to {max(abs(low), abs(high)):.0f}; whole numbers beyond '
+                f'{name} holds {pixels.dtype} values up to {max(abs(low), abs(high)):.0f}; whole numbers beyond '
                 f'{EXACT} are not exact in float32: divide them, or subtract an offset, as you save it'
             )
         return pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
@@ -135,49 +150,56 @@ def _is_index(band: object) -> bool:
     return isinstance(band, int) and not isinstance(band, bool) and band >= 0
 
 
-def _decode(content: bytes, path: str | Path) -> tuple[np.ndarray, int]:
-    """All bands of a file as they are stored (H, W, B), and how it should be turned."""
+def stored_bands(content: bytes, path: str | Path, kind: str = 'image') -> tuple[np.ndarray, int]:
+    """All bands of a file as they are stored (H, W, B), and the EXIF orientation by which it should be turned.
+
+    Args:
+        content: The file.
+        path, kind: Its name and what it is, for messages.
+
+    Raises:
+        UserError: It is damaged, or its pixels are no bands.
+    """
+    name = f'{kind} {path}'
     if content.startswith(NPY):
-        return _npy(content, path), 1
-    header = read_header(content, f'image {path}')
+        return _npy(content, name), 1
+    header = read_header(content, name)
     if header.colours not in ('grey', 'RGB', 'palette'):
-        raise UserError(f'image {path} has {header.colours} pixels, which are no bands; save it as grey or RGB')
+        raise UserError(f'{name} has {header.colours} pixels, which are no bands; save it as grey or RGB')
     if header.pages > 1:
-        raise UserError(f'image {path} has {header.pages} pages; save each as a file, or all as the bands of one page')
+        raise UserError(f'{name} has {header.pages} pages; save each as a file, or all as the bands of one page')
     if content.startswith(TIFF):
-        return _tiff(content, path), header.orientation
+        return _tiff(content, name), header.orientation
     if header.format != 'PNG' or header.colours == 'palette':  # 8 bits, without alpha
         pixels, _ = decode_turned(content, path, 'color_ignore_orientation')
         return pixels[..., :1] if header.colours == 'grey' else pixels[..., ::-1], header.orientation
     if header.bits < 8:
-        raise UserError(
-            f'image {path} has {header.bits}-bit greys, which decoders spread to 0..255; save it with 8 bits'
-        )
+        raise UserError(f'{name} has {header.bits}-bit greys, which decoders spread to 0..255; save it with 8 bits')
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise UserError(f'image {path} cannot be read: the file is damaged or not an image')
+        raise UserError(f'{name} cannot be read: the file is damaged or not an image')
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if header.colours == 'grey':  # with alpha OpenCV repeats the grey
         return pixels[..., [0, 3]] if pixels.shape[2] == 4 else pixels[..., :1], header.orientation
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]], header.orientation
 
 
-def _npy(content: bytes, path: str | Path) -> np.ndarray:
+def _npy(content: bytes, name: str) -> np.ndarray:
     try:
         pixels = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(f'image {path} cannot be read as an array: {error}') from error
+        raise UserError(f'{name} cannot be read as an array: {error}') from error
     if pixels.ndim not in (2, 3):
-        raise UserError(f'image {path} is an array {pixels.shape}; (H, W) or (H, W, bands) is needed')
+        raise UserError(f'{name} is an array {pixels.shape}; (H, W) or (H, W, bands) is needed')
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _tiff(content: bytes, path: str | Path) -> np.ndarray:
+def _tiff(content: bytes, name: str) -> np.ndarray:
     try:
         tifffile: Any = importlib.import_module('tifffile')
     except ImportError as error:
         raise UserImportError(
-            f'image {path}: the bands of a TIFF are read by tifffile, which is not installed: '
+            f'{name}: the bands of a TIFF are read by tifffile, which is not installed: '
             "pip install 'mmseg_deeplab[large]'"
         ) from error
     try:
@@ -186,12 +208,12 @@ def _tiff(content: bytes, path: str | Path) -> np.ndarray:
             pixels, axes = series[0].asarray(), series[0].axes
     except Exception as error:  # whatever a broken file leads it to
         if 'imagecodecs' in str(error):
-            raise UserImportError(f'image {path}: {error}; pip install imagecodecs, or save it uncompressed') from error
-        raise UserError(f'image {path} cannot be read: the file is damaged or not an image ({error})') from error
+            raise UserImportError(f'{name}: {error}; pip install imagecodecs, or save it uncompressed') from error
+        raise UserError(f'{name} cannot be read: the file is damaged or not an image ({error})') from error
     others = [place for place, axis in enumerate(axes) if axis not in 'YX']
     if len(series) > 1 or len(others) > 1 or 'Y' not in axes or 'X' not in axes:
         raise UserError(
-            f'image {path} holds {len(series)} pictures of the axes {axes}; one of height, width and bands is needed'
+            f'{name} holds {len(series)} pictures of the axes {axes}; one of height, width and bands is needed'
         )
     pixels = np.moveaxis(pixels, others, [2] * len(others))
     return pixels.reshape(*pixels.shape[:2], -1)

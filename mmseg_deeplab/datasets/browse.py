@@ -13,7 +13,7 @@ from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..progress import progress
-from ..visualization import colorize, overlay
+from ..visualization import as_one_map, colorize, overlay
 from ..visualization.panels import Legend, compose
 from .data_root import iter_datasets
 
@@ -67,7 +67,7 @@ def measure(cfg: Config, split: str = 'train') -> tuple[list[float], list[float]
 def _samples(
     cfg: Config, dataset, training: bool, count: int, seed: int
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, image uint8 RGB (H, W, 3) and labels (H, W), spread over the dataset."""
+    """Name, image uint8 RGB (H, W, 3) and labels (H, W), or several (C, H, W), spread over the dataset."""
     model = cfg.get('model') or {}
     settings = dict(model.get('data_preprocessor') or cfg.get('data_preprocessor') or {})
     settings = settings or dict(type='SegDataPreProcessor', bgr_to_rgb=True, size=cfg.get('crop_size'))
@@ -86,43 +86,56 @@ def _samples(
         bands = data_sample.get('bands')
         image = values.permute(1, 2, 0).numpy()
         image = bands.picture(image) if bands else image.round().clip(0, 255).astype(np.uint8)
-        stored = data_sample.gt_sem_seg.data[0].numpy()
+        stored = data_sample.gt_sem_seg.data.numpy()
+        stored = stored if len(stored) > 1 else stored[0]
         labels = stored.astype(np.uint8)
         if (labels != stored).any():
             odd = np.unique(stored[labels != stored])[:10].tolist()
             raise UserError(f'{data_sample.seg_map_path}: label ids {odd} are no whole numbers 0..255')
         if not training:  # test labels keep the original's size
-            labels = cv2.resize(labels, data_sample.img_shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            maps = [
+                cv2.resize(each, data_sample.img_shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+                for each in labels.reshape(-1, *labels.shape[-2:])
+            ]
+            labels = np.stack(maps) if labels.ndim == 3 else maps[0]
         yield Path(data_sample.img_path).stem, image, labels
 
 
 def _draw(samples: Iterator, metainfo: dict, total: int, out_dir: Path) -> str:
     classes, palette = metainfo['classes'], metainfo['palette']
     out_dir.mkdir(parents=True, exist_ok=True)
-    pixels, images = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    pixels, images, size = np.zeros(256, np.int64), np.zeros(256, np.int64), 0
     with progress('drawing', total) as advance:
         for number, (name, image, labels) in enumerate(samples):
-            counts = np.bincount(labels.ravel(), minlength=256)
+            shown, colours = labels, palette
+            if labels.ndim == 3:  # several labels a pixel
+                (shown,), _, colours = as_one_map([labels], classes, palette)
+                counts = np.zeros(256, np.int64)
+                counts[: len(labels)] = (labels == 1).sum((1, 2))
+                counts[255] = (shown == 255).sum()
+            else:
+                counts = np.bincount(labels.ravel(), minlength=256)
+            size += shown.size
             pixels += counts
             images += counts > 0
             legend: Legend = [
-                (f'{classes[i]} {counts[i] / labels.size:.1%}', tuple(palette[i]))
+                (f'{classes[i]} {counts[i] / shown.size:.1%}', tuple(palette[i]))
                 for i in np.flatnonzero(counts[: len(classes)])
             ]
             if counts[255]:
-                legend.append((f'void {counts[255] / labels.size:.1%}', None))
-            height, width = labels.shape
+                legend.append((f'void {counts[255] / shown.size:.1%}', None))
+            height, width = shown.shape
             canvas = np.zeros((*image.shape[:2], 3), np.uint8)  # test images are padded for the network, labels are not
-            canvas[:height, :width] = colorize(labels, palette)
+            canvas[:height, :width] = colorize(shown, colours)
             mixed = image.copy()
-            mixed[:height, :width] = overlay(image[:height, :width], labels, palette)
+            mixed[:height, :width] = overlay(image[:height, :width], shown, colours)
             panels = [(f'{name}  {image.shape[1]} x {image.shape[0]}', image), ('labels', canvas), ('both', mixed)]
             with atomic_write(out_dir / f'{number:03d}_{name}.png') as file:
                 compose(panels, legend).save(file, format='PNG')
             advance(1)
     width = max(len(name) for name in [*classes, 'class'])
     rows = [f'{"class":{width}}   pixels  images']
-    share = pixels / max(1, pixels.sum())
+    share = pixels / max(1, size)
     rows += [f'{name:{width}}  {share[i]:7.2%}  {images[i]:6d}' for i, name in enumerate(classes)]
     rows.append(f'{"void":{width}}  {share[255]:7.2%}  {images[255]:6d}')
     return '\n'.join(rows)

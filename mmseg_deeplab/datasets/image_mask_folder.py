@@ -35,7 +35,8 @@ class ImageMaskFolder(BaseSegDataset):
 
     Args:
         classes_file: path, absolute or below `data_root`.
-        masks: 'indices' (pixel value = class) or 'colours' (RGB of the classes file; converted as they are loaded).
+        masks: 'indices' (pixel value = class), 'colours' (RGB of the classes file; converted as they are loaded) or
+            'bands': several labels a pixel, a band of 0 and 1 for each line of the classes file (`read_label_bands`).
         split: 'train' or 'val', the share that `val_ratio` gives; None with an `ann_file` or for all images.
         val_ratio: share of the images in 'val', by default 0.2. They are drawn by a hash of their names: same split on
             each machine.
@@ -44,7 +45,8 @@ class ImageMaskFolder(BaseSegDataset):
             a group are all in 'train' or all in 'val'.
         image_pattern: names of the images' files, `{}` for what differs; by default any name with an image's suffix.
         mask_pattern: that of the masks; by default `{}` and `seg_map_suffix`, '.png'.
-        metainfo: `dict(classes=...)` keeps these classes of the file, in this order; the others become void.
+        metainfo: `dict(classes=...)` keeps these classes of the file, in this order; the others become void, or with
+            'bands' are left out.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class ImageMaskFolder(BaseSegDataset):
         metainfo: dict | None = None,
         **kwargs,
     ) -> None:
-        if masks not in ('indices', 'colours'):
-            raise UserError(f"masks={masks!r}; choose 'indices' or 'colours'")
+        if masks not in ('indices', 'colours', 'bands'):
+            raise UserError(f"masks={masks!r}; choose 'indices', 'colours' or 'bands'")
+        if masks == 'bands' and kwargs.get('reduce_zero_label'):
+            raise UserError("reduce_zero_label=True has no effect on masks='bands', which have no label 0: take it out")
         if split not in (None, 'train', 'val'):
             raise UserError(f"split={split!r}; choose 'train', 'val' or None for all")
         if split and kwargs.get('ann_file'):
@@ -196,6 +200,8 @@ class ImageMaskFolder(BaseSegDataset):
             item['seg_map_path'] = str(mask or self._mask(name))
         if self.masks == 'colours':
             item['mask_colours'] = self.classes
+        if self.masks == 'bands':
+            item['mask_bands'] = True
         return item
 
 

@@ -10,6 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
+from .bands import NPY, stored_bands
 from .classes_file import Classes, colours_to_indices, read_text
 from .headers import Header, read_bytes, read_header, turn
 from .palette import voc_palette
@@ -175,6 +176,51 @@ def read_colour_mask(
             'are no class); where they are blurred edges, tools/prepare_dataset.py colour-masks makes clean masks'
         )
     return labels
+
+
+def read_label_bands(
+    path: str | Path,
+    num_classes: int | None = None,
+    ignore_index: int = 255,
+    backend_args: dict | None = None,
+    orientation: int | None = None,
+) -> np.ndarray:
+    """A mask of several labels a pixel, uint8 (K, H, W): 1 where a class is, 0 where it is not, `ignore_index` void.
+
+    Args:
+        path: npy (H, W, K), a TIFF of K bands, or a PNG of up to 4 (alpha is one), of any kind of numbers.
+        num_classes: How many bands it must have.
+        ignore_index: The value of void, of each class by itself.
+        backend_args, orientation: As of `read_mask`.
+
+    Raises:
+        UserError: It names the file and its bands, or the values that are none of the three.
+    """
+    content, name = read_bytes(path, 'mask', backend_args), f'mask {path}'
+    header = None if content.startswith(NPY) else read_header(content, name)
+    if header is not None and (header.format not in ('PNG', 'TIFF') or header.colours == 'palette'):
+        raise UserError(
+            f'{name} is a {header.format} of {header.colours} pixels; several labels a pixel are the bands of a npy, '
+            'TIFF or PNG file'
+        )
+    bands, own = stored_bands(content, path, 'mask')
+    if num_classes is not None and bands.shape[2] != num_classes:
+        raise UserError(
+            f'{name} has {bands.shape[2]} bands ({bands.shape[1]} x {bands.shape[0]} pixels), but there are '
+            f'{num_classes} classes; it must have a band for each, (H, W, {num_classes})'
+        )
+    labels = exact_labels(bands, name)
+    wrong = np.unique(labels[(labels > 1) & (labels != ignore_index)])
+    if len(wrong):
+        raise UserError(
+            f'{name} holds the values {", ".join(map(str, wrong[:10]))}; a band holds 1 where its class is, 0 where '
+            f'it is not, and {ignore_index} where that is not known'
+        )
+    if orientation is None:
+        labels = turn(labels, own)
+    else:
+        labels = turn(labels, orientation) if header is None else _turned(labels, header, path, orientation)
+    return np.ascontiguousarray(labels.transpose(2, 0, 1))
 
 
 def read_lines(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ from ..checkpoints.save import atomic_write
 from ..crf.pool import allowed_cpus
 from ..errors import UserError
 from ..progress import progress
-from .transforms import LoadLabels
+from .transforms import LoadLabels, classes_in
 
 LARGE = 2**22
 """Pixels of a mask above which it is read while no other large one is."""
@@ -110,7 +110,7 @@ def _scan(items: list[dict]) -> np.ndarray:
     def shown(item: dict) -> np.ndarray:
         values = np.zeros(256, bool)
         with large if _pixels(item['seg_map_path']) > LARGE else nullcontext():
-            values[load(dict(item, seg_fields=[]))['gt_seg_map']] = True
+            values[classes_in(load(dict(item, seg_fields=[])))] = True
         return values
 
     presence = np.zeros((len(items), 256), bool)

@@ -7,9 +7,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmcv.transforms.utils import cache_randomness
 from mmengine.logging import print_log
+from mmengine.structures import PixelData
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.datasets.transforms import PackSegInputs as StockPackSegInputs
@@ -19,7 +21,7 @@ from ..errors import UserError
 from .bands import Bands
 from .headers import read_bytes
 from .images import decode_turned
-from .masks import read_colour_mask, read_mask
+from .masks import read_colour_mask, read_label_bands, read_mask
 
 
 # Under the stock name too, which hides mmcv's transform in mmseg's scope: MMSegInferencer accepts a test pipeline only
@@ -70,9 +72,8 @@ class LoadImage(LoadImageFromFile):
                 return None
             raise
         if self.bands:
-            if image.shape[2] == 3:
-                image = np.ascontiguousarray(image[..., ::-1])
-            results.update(bands=self.bands, bands_dtype=image.dtype)
+            results.update(self.bands.loaded(image))
+            image = results['img']
         if self.to_float32:
             image = image.astype(np.float32)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], exif_orientation=orientation)
@@ -87,6 +88,10 @@ class LoadLabels(LoadAnnotations):
     of its dataset, from 0 on, and `ignore_index`; else ValueError with file, values and the likely cause. The number
     of classes comes with each sample of an MMSegmentation dataset (see `count_classes`). Without `seg_map_path`
     (inference on a bare image) the transform does nothing.
+
+    Masks of several labels a pixel (an ImageMaskFolder with `masks='bands'`) become one map (H, W) of 0, 1 and
+    `ignore_index` for each class, all of them in `seg_fields` (see `label_fields`), so that every transform treats
+    each as the map of labels that it is; `PackSegInputs` stacks them to (K, H, W).
 
     Args:
         num_classes: at most so many, up to 255; for samples of anything else than a dataset of MMSegmentation.
@@ -119,6 +124,9 @@ class LoadLabels(LoadAnnotations):
         return results
 
     def _load_seg_map(self, results: dict) -> None:
+        if results.get('mask_bands'):
+            self._load_bands(results)
+            return
         path = results['seg_map_path']
         colours = results.get('mask_colours')  # of an ImageMaskFolder
         turn = self._orientation(results)
@@ -144,6 +152,19 @@ class LoadLabels(LoadAnnotations):
             label = table[label]
         results['gt_seg_map'] = label
         results['seg_fields'].append('gt_seg_map')
+
+    def _load_bands(self, results: dict) -> None:
+        path, turn = results['seg_map_path'], self._orientation(results)
+        labels = read_label_bands(path, results.get('mask_classes'), self.ignore_index, self.backend_args, turn)
+        shape = results.get('ori_shape', labels.shape[1:])
+        if labels.shape[1:] != tuple(shape[:2]):
+            raise UserError(f'mask {path} is {_size(labels.shape[1:])}, {_swapped(labels.shape[1:], shape)}')
+        if results.get('label_map') is not None:
+            places = {new: old for old, new in results['label_map'].items() if new != self.ignore_index}
+            labels = labels[[places[new] for new in sorted(places)]]
+        for number, label in enumerate(labels):
+            results[f'{LABELS}{number}'] = label
+            results['seg_fields'].append(f'{LABELS}{number}')
 
     def _orientation(self, results: dict) -> int | None:
         """By what the mask is turned, None for its own tag; the doubt that there is, is said once."""
@@ -180,6 +201,23 @@ class LoadLabels(LoadAnnotations):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(num_classes={self.num_classes}, ignore_index={self.ignore_index})'
+
+
+LABELS = 'gt_labels_'
+"""What the names of the maps of several labels a pixel begin with, one for each class, in `seg_fields`."""
+
+
+def label_fields(results: dict) -> list[str]:
+    """The maps of a sample with several labels a pixel, one for each class in order; none if it has one a pixel."""
+    return [key for key in results.get('seg_fields', []) if key.startswith(LABELS)]
+
+
+def classes_in(results: dict, ignore_index: int = 255) -> list[int]:
+    """The classes that a loaded sample shows, and `ignore_index` if there is void."""
+    if fields := label_fields(results):
+        found = [number for number, key in enumerate(fields) if (results[key] == 1).any()]
+        return found + [ignore_index] * any((results[key] == ignore_index).any() for key in fields)
+    return np.unique(results['gt_seg_map']).tolist()
 
 
 @functools.cache
@@ -233,7 +271,7 @@ def _swapped(mask: Sequence[int], image: Sequence[int]) -> str:
 # In the place of MMSegmentation's, whichever config names it.
 @TRANSFORMS.register_module(force=True)
 class PackSegInputs(StockPackSegInputs):
-    """MMSegmentation's PackSegInputs for images of any size.
+    """MMSegmentation's PackSegInputs for images of any size, and for several labels a pixel: (K, H, W), uint8.
 
     A flip is a view with negative strides. One that is a single pixel wide counts as contiguous all the same, so that
     it would reach PyTorch as it is, which takes none.
@@ -246,6 +284,9 @@ class PackSegInputs(StockPackSegInputs):
         if bands and 'img' in results:
             _check_bands(bands, results)
         packed = super().transform(results)
+        if fields := label_fields(results):
+            labels = torch.from_numpy(np.stack([results[key] for key in fields]))
+            packed['data_samples'].gt_sem_seg = PixelData(data=labels)
         if bands:
             packed['data_samples'].set_metainfo(dict(bands=bands))
         return packed

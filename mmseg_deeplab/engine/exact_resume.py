@@ -56,6 +56,8 @@ def _fetch(dataset: Dataset, indices: Sequence[SeededIndex]) -> list[Any]:
 class ResumableSampler(Sampler):
     """An endless stream of shuffled indices, one permutation after the other, that can start anywhere.
 
+    In an `EpochBasedTrainLoop` `ExactResumeHook` cuts it into epochs (`take_epoch`).
+
     The processes of a run take turns in one stream, from `start` on: with any number of processes, a batch of all of
     them together holds the samples that one process would take in one batch of that size.
 
@@ -74,16 +76,28 @@ class ResumableSampler(Sampler):
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.start = 0
+        self.stop: int | None = None
         dataset.__getitems__ = partial(_fetch, dataset)
 
     def skip(self, num_samples: int) -> None:
         """Start after the first `num_samples` of this process."""
         self.start = num_samples * self.world_size
 
+    def take_epoch(self, epoch: int) -> None:
+        """Give the samples of one epoch, counted from 0, and end.
+
+        With several processes each takes as many; those that round an epoch up are the first of the next permutation.
+        """
+        length = len(self) * self.world_size
+        self.start, self.stop = epoch * length, (epoch + 1) * length
+
     def __iter__(self) -> Iterator[SeededIndex]:
         first = self.start + self.rank
         current, order = -1, []
-        for position in itertools.count(first, self.world_size):
+        positions = itertools.count(first, self.world_size)
+        if self.stop is not None:
+            positions = range(first, self.stop, self.world_size)
+        for position in positions:
             turn, place = divmod(position, self.size)
             if turn != current:
                 current, order = turn, self._order(turn)
@@ -95,7 +109,8 @@ class ResumableSampler(Sampler):
         return np.random.default_rng((self.seed, turn)).permutation(self.size).tolist()
 
     def __len__(self) -> int:
-        return self.size
+        """Samples of a process in an epoch."""
+        return -(-self.size // self.world_size)
 
 
 @HOOKS.register_module()
@@ -103,7 +118,8 @@ class ExactResumeHook(Hook):
     """Start the data where the checkpoint left it, and seed each iteration by its number.
 
     Also spares upstream MMEngine's loading of all data that was trained on before. On the CPU a resumed training
-    equals an unbroken one bit for bit; on a GPU as far as its kernels are deterministic.
+    equals an unbroken one bit for bit; on a GPU as far as its kernels are deterministic. In an `EpochBasedTrainLoop`
+    that holds for checkpoints of whole epochs, as `CheckpointHook` writes them with `by_epoch=True`.
 
     A checkpoint's `meta` says how many samples the training has seen (`samples_seen`), in batches of which size, on
     how many processes and accumulated over how many iterations (`batch`). So a training that goes on with another batch
@@ -125,8 +141,12 @@ class ExactResumeHook(Hook):
         """Write down how far the training came."""
         batch = _batch_of(runner)
         if batch is not None:
-            meta = checkpoint['meta']
-            meta.update(samples_seen=self._seen_until(meta['iter'], batch), batch=batch)
+            meta, loop = checkpoint['meta'], runner.train_loop
+            if isinstance(loop, EpochBasedTrainLoop):
+                seen = meta['epoch'] * len(loop.dataloader.sampler) * batch['processes']
+            else:
+                seen = self._seen_until(meta['iter'], batch)
+            meta.update(samples_seen=seen, batch=batch)
 
     def before_train(self, runner: Runner) -> None:
         """Move the sampler to the sample that comes next.
@@ -136,29 +156,35 @@ class ExactResumeHook(Hook):
         """
         loop = runner.train_loop
         sampler = loop.dataloader.sampler
-        if isinstance(sampler, ResumableSampler) and isinstance(loop, EpochBasedTrainLoop):
-            raise UserError(
-                'ResumableSampler has no end, so that no epoch of an EpochBasedTrainLoop has one: use '
-                "train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True), or train by iterations"
-            )
-        if isinstance(loop, EpochBasedTrainLoop) and not len(loop.dataloader):
-            raise UserError(
-                f'an epoch has no batch: {len(loop.dataloader.dataset)} pictures do not fill one of '
-                f'{loop.dataloader.batch_size}, and train_dataloader.drop_last=True leaves out what is not full; set '
-                'batch_size to at most as many, or drop_last=False'
-            )
         batch = _batch_of(runner)
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        if by_epoch and batch is not None:
+            self._check_epoch(runner, batch['images'])
         if runner.iter > 0:
             check_schedule(runner)
-        if not (isinstance(sampler, ResumableSampler) and isinstance(loop, IterBasedTrainLoop)) or batch is None:
+        if not (isinstance(sampler, ResumableSampler) and isinstance(loop, (IterBasedTrainLoop, EpochBasedTrainLoop))):
             runner.logger.warning(
-                'A resumed training will differ from an unbroken one: exact resume needs an IterBasedTrainLoop and '
+                'A resumed training will differ from an unbroken one: exact resume needs '
                 "train_dataloader.sampler = dict(type='ResumableSampler')"
             )
             return
         # A resumed run has the seed of the checkpoint; its loader was made before that was known.
         own = get_rank() if has_seed_of_rank(runner) else 0
         sampler.seed = runner.seed - own
+        if by_epoch:
+            if runner.iter != runner.epoch * len(loop.dataloader):
+                runner.logger.warning(
+                    f'iteration {runner.iter} of the checkpoint is not the end of {runner.epoch} epochs of '
+                    f'{len(loop.dataloader)} batches: another batch, or a checkpoint within an epoch, which is begun '
+                    'anew (default_hooks.checkpoint.by_epoch=True writes whole ones)'
+                )
+            return
+        if batch is None:
+            runner.logger.warning(
+                'A resumed training will differ from an unbroken one: its batch sampler does not say how many samples '
+                'a batch has'
+            )
+            return
         self._seen, self._since = self._seen_until(runner.iter, batch), runner.iter
         sampler.start = self._seen
         if runner.iter > 0 and self._batch is None:
@@ -178,6 +204,46 @@ class ExactResumeHook(Hook):
         # The fork skips in the sampler by calling `skip_iter`, upstream by asking for that many batches.
         to_ask = 0 if hasattr(loop.dataloader_iterator, 'skip_iter') else runner.iter
         loop.dataloader_iterator = _Batches(loop.dataloader, to_ask)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Give an epoch of an EpochBasedTrainLoop its samples."""
+        sampler = runner.train_loop.dataloader.sampler
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and isinstance(sampler, ResumableSampler):
+            sampler.take_epoch(runner.epoch)
+
+    def _check_epoch(self, runner: Runner, images: int) -> None:
+        """Say what becomes of the last batch of an epoch, if it is not full.
+
+        Raises:
+            UserError: An epoch has no batch, or a last one of a single picture.
+        """
+        loader = runner.train_loop.dataloader
+        pictures = len(loader.sampler)
+        rest = pictures % images
+        if not len(loader):
+            raise UserError(
+                f'an epoch has no batch: {pictures} pictures do not fill one of {images}, and '
+                'train_dataloader.drop_last=True leaves out what is not full; set batch_size to at most as many, or '
+                'drop_last=False'
+            )
+        if not rest:
+            return
+        if loader.drop_last:
+            runner.logger.info(
+                f'an epoch has {len(loader)} full batches of {images}; of its {pictures} pictures {rest} are left out, '
+                'each time others (train_dataloader.drop_last)'
+            )
+            return
+        if rest == 1 < images:
+            raise UserError(
+                f'the last batch of an epoch has a single picture ({pictures} pictures in batches of {images}), of '
+                'which batch norm has no statistics: leave it out by train_dataloader.drop_last=True, or take another '
+                'batch_size'
+            )
+        runner.logger.info(
+            f'an epoch has {len(loader)} batches, the last of {rest} pictures, which weigh as much as the {images} of '
+            'a full one; train_dataloader.drop_last=True leaves it out'
+        )
 
     def _seen_until(self, iteration: int, batch: dict[str, int]) -> int:
         return self._seen + (iteration - self._since) * batch['images'] * batch['processes']

@@ -24,7 +24,7 @@ from ..crf import CRFPool, DenseCRF
 from ..crf.pool import allowed_cpus
 from ..errors import UserError
 from ..inference.fast import fast_copy
-from ..inference.refine import crf_input, keep_logits, make_crf, original_pixels, set_refined
+from ..inference.refine import check_one_label, crf_input, keep_logits, make_crf, original_pixels, set_refined
 from ..inference.refiner import Refiner
 from ..upstream import built_loops, set_loop
 
@@ -93,6 +93,7 @@ class _RefiningLoop(BaseLoop):
         with ExitStack() as stack:
             stack.callback(self._forget)
             if self.crf is not None:
+                check_one_label(self.runner.model)
                 stack.enter_context(keep_logits(self.runner.model))
                 workers = self._workers()
                 self._pool = stack.enter_context(CRFPool(self.crf, workers)) if workers else None

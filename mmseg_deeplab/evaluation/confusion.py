@@ -49,6 +49,42 @@ def confusion_matrix(
     return counts[: num_classes**2].reshape(num_classes, num_classes)
 
 
+def label_counts(truth: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255) -> np.ndarray:
+    """Count the pixels of one image with several labels a pixel, of each class by itself.
+
+    Args:
+        truth: (C, H, W) integers, 1 where a class is, 0 where it is not, `ignore_index` where that does not count.
+        prediction: (C, H, W) integers 0 and 1.
+        num_classes: number of classes C.
+        ignore_index: the value of void.
+
+    Returns:
+        (C, 2, 2) int64; rows = the class is not there, or is; columns = it is not predicted, or is.
+
+    Raises:
+        UserError: shapes differ, there are other classes, or a value is none of these.
+    """
+    if truth.shape != prediction.shape or len(truth) != num_classes:
+        raise UserError(
+            f'the label map is {_labels(truth)} but the prediction is {_labels(prediction)}, and there are '
+            f"{num_classes} classes; both must have a label for each (masks='bands' and decode_head.multi_label=True) "
+            'or both one, at one size'
+        )
+    pairs = zip(truth, prediction, strict=True)
+    return np.stack([confusion_matrix(*each, num_classes=2, ignore_index=ignore_index) for each in pairs])
+
+
+def hits_and_sums(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels of each class that are hit, that are true, that are predicted, (C,) each.
+
+    Args:
+        counts: of `confusion_matrix` (C, C), or of `label_counts` (C, 2, 2).
+    """
+    if counts.ndim == 3:
+        return counts[:, 1, 1], counts[:, 1].sum(1), counts[:, :, 1].sum(1)
+    return np.diagonal(counts), counts.sum(1), counts.sum(0)
+
+
 def check_prediction(prediction: np.ndarray, num_classes: int) -> None:
     """UserError if a predicted (H, W) label map holds anything but the classes 0..num_classes-1."""
     low, high = (int(prediction.min()), int(prediction.max())) if prediction.size else (0, 0)
@@ -77,7 +113,9 @@ class Scores:
 
     @classmethod
     def of(cls, matrix: np.ndarray, among: np.ndarray | None = None) -> 'Scores':
-        """Scores of a (C, C) confusion matrix (row = truth, column = prediction).
+        """Scores of a (C, C) confusion matrix (row = truth, column = prediction), or of (C, 2, 2) `label_counts`.
+
+        Of the latter pixel accuracy is the share of right decisions, of all classes and pixels.
 
         Means of two predictions compare only over the same classes: one that is predicted without being in the truth
         counts with 0 where it is predicted, and not at all where it is not. For such a comparison both are judged
@@ -87,14 +125,14 @@ class Scores:
             among: (C,) bool, the classes to judge, in place of those that occur in this matrix. All others are nan. Of
                 these, IoU and Dice are 0 where they neither occur in the truth nor are predicted.
         """
-        hit = np.diagonal(matrix).astype(np.float64)
-        truth, predicted = matrix.sum(1), matrix.sum(0)
+        hit, truth, predicted = hits_and_sums(matrix)
+        hit, right = hit.astype(np.float64), np.trace(matrix, axis1=-2, axis2=-1).sum()
         with np.errstate(divide='ignore', invalid='ignore'):
             iou, acc, dice = hit / (truth + predicted - hit), hit / truth, 2 * hit / (truth + predicted)
             precision = hit / predicted
             # Frequency weighted: classes weigh as many pixels as they have, so absent ones (nan) weigh nothing.
             fw_iou = np.nansum(truth * iou) / truth.sum()
-            pixel_acc = hit.sum() / truth.sum()
+            pixel_acc = right / matrix.sum()
         if among is not None:
             iou, dice = (np.where(among, np.nan_to_num(values), np.nan) for values in (iou, dice))
             acc, precision = np.where(among, acc, np.nan), np.where(among, precision, np.nan)
@@ -124,6 +162,11 @@ def nanmean(values: np.ndarray) -> float:
     """Mean over the entries that are not nan; nan (without numpy's warning) where there are none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float('nan')
+
+
+def _labels(maps: np.ndarray) -> str:
+    labels = len(maps) if maps.ndim == 3 else 1
+    return f'of {labels} labels a pixel ({maps.shape[-1]} x {maps.shape[-2]} pixels)'
 
 
 def _size(array: np.ndarray) -> str:

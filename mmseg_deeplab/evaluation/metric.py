@@ -16,7 +16,7 @@ from prettytable import PrettyTable
 
 from ..checkpoints.save import atomic_write
 from ..errors import UserError
-from .confusion import CLASS_SCORES, SCORE_NAMES, Scores, check_prediction, confusion_matrix, nanmean
+from .confusion import CLASS_SCORES, SCORE_NAMES, Scores, check_prediction, confusion_matrix, label_counts, nanmean
 
 # Where DenseCRFHook leaves the map that it refined.
 BEFORE_CRF = 'pred_sem_seg_before_crf'
@@ -27,17 +27,18 @@ class ImageResult:
     """What is kept of one image: the non-zero entries of its confusion matrix (a few hundred bytes) and its scores."""
 
     img_path: str
-    cells: np.ndarray  # (K,) flat indices into the (C, C) matrix
+    cells: np.ndarray  # (K,) flat indices into the (C, C) matrix, or the (C, 2, 2) counts of several labels a pixel
     counts: np.ndarray  # (K,) pixels
     miou: float  # mean over the classes in this image's truth or prediction, 0..1; nan if all is void
     pixel_acc: float  # 0..1
+    shape: tuple[int, ...]  # of the matrix
 
     @classmethod
     def of(cls, img_path: str, matrix: np.ndarray, among: np.ndarray | None = None) -> 'ImageResult':
         """The result of one image from its (C, C) confusion matrix; `among` as in `Scores.of`."""
         scores = Scores.of(matrix, among)
         cells = np.flatnonzero(matrix)
-        return cls(img_path, cells, matrix.ravel()[cells], scores.miou, scores.pixel_acc)
+        return cls(img_path, cells, matrix.ravel()[cells], scores.miou, scores.pixel_acc, matrix.shape)
 
 
 class LabelMapMetric(BaseMetric):
@@ -74,9 +75,14 @@ class LabelMapMetric(BaseMetric):
         """Called when the classes are known."""
 
     def count(self, sample: dict, prediction: np.ndarray) -> np.ndarray:
-        """The (C, C) confusion matrix of a sample's truth and a prediction; errors name the sample's file."""
+        """The (C, C) confusion matrix of a sample's truth and a prediction; errors name the sample's file.
+
+        With several labels a pixel those are the (C, 2, 2) counts of each class.
+        """
         truth = label_map(sample, 'gt_sem_seg')
         try:
+            if 3 in (truth.ndim, prediction.ndim):
+                return label_counts(truth, prediction, len(self.classes), self.ignore_index)
             return confusion_matrix(truth, prediction, len(self.classes), self.ignore_index)
         except UserError as error:
             raise UserError(f'{sample.get("seg_map_path") or sample.get("img_path")}: {error}') from None
@@ -91,9 +97,13 @@ class SegmentationMetric(LabelMapMetric):
     unrefined scores are returned too, as `before_crf/mIoU` and so on, over the same classes as the refined ones: those
     in the truth or in the refined prediction. Classes that leave the means so are named in the log.
 
+    Masks and predictions with several labels a pixel, (C, H, W) of 0 and 1, give the same scores, of each class by
+    itself; aAcc is then the share of right decisions.
+
     After `evaluate`, on the main process: `confusion` and `confusion_before_crf` ((C, C) int64, row = truth; None if
-    there is none), `scores` and `scores_before_crf` of them, `only_before_crf` (names of the classes that leave the
-    means), `images` (a list of ImageResult in dataset order), `images_before_crf`.
+    there is none; with several labels a pixel (C, 2, 2), see `label_counts`), `scores` and `scores_before_crf` of them,
+    `only_before_crf` (names of the classes that leave the means), `images` (a list of ImageResult in dataset order),
+    `images_before_crf`.
 
     Args:
         ignore_index: label of the pixels that do not count.
@@ -226,12 +236,18 @@ class SegmentationMetric(LabelMapMetric):
         return ImageResult.of(img_path, matrix), before
 
     def _sum(self, images: list[ImageResult]) -> np.ndarray:
-        matrix = np.zeros(len(self.classes) ** 2, np.int64)
+        shape = images[0].shape if images else (len(self.classes),) * 2
+        matrix = np.zeros(int(np.prod(shape)), np.int64)
         for image in images:
             matrix[image.cells] += image.counts
-        return matrix.reshape(len(self.classes), len(self.classes))
+        return matrix.reshape(shape)
 
     def _save(self, folder: Path, sample: dict, prediction: np.ndarray) -> None:
+        if prediction.ndim == 3:
+            raise UserError(
+                f'output_dir={str(self.output_dir)!r}: predictions are saved as pictures of one label a pixel, and '
+                'these have several; leave output_dir out, and save masks of bands by tools/predict.py'
+            )
         check_prediction(prediction, len(self.classes))  # or the file's 8 bits would hold another class
         # Label 0 of the files is the class that reduce_zero_label took away (ADE20K's submission format).
         offset = int(bool(sample.get('reduce_zero_label', False)))
@@ -255,6 +271,8 @@ class SegmentationMetric(LabelMapMetric):
 
 def label_map(sample: dict, key: str) -> np.ndarray:
     """The (H, W) label map, integers, that a data sample (as a dict) holds under `key`, on the CPU.
+
+    With several labels a pixel it is (C, H, W).
 
     Raises:
         UserError: the sample holds none, or one with fractions.

@@ -16,13 +16,16 @@ SCORES = {
 }
 
 
-def wrong_best(save_best: Iterable[str] | None, metrics: Sequence[BaseMetric], crf: bool) -> str | None:
+def wrong_best(
+    save_best: Iterable[str] | None, metrics: Sequence[BaseMetric], crf: bool, others: Iterable[str] = ()
+) -> str | None:
     """Say which score of `save_best` no metric gives, and which there are.
 
     Args:
         save_best: Names of scores, or 'auto'.
         metrics: Of the validation.
         crf: Whether the CRF refines it, so that there are scores from before.
+        others: Scores that hooks add.
 
     Returns:
         The message, None if all is well or a metric of another package doesn't tell its scores.
@@ -37,6 +40,7 @@ def wrong_best(save_best: Iterable[str] | None, metrics: Sequence[BaseMetric], c
             for metric, scores in zip(metrics, names, strict=True)
             for name in scores or ()
         ]
+    known += others
     for name in save_best or ():
         if name.removeprefix('before_crf/').split('/')[0] in CLASS_SCORES and any(
             hasattr(metric, 'per_class') and not (metric.per_class and getattr(metric, 'classes', None))

@@ -101,6 +101,11 @@ class TrimapMetric(LabelMapMetric):
             predictions = [label_map(sample, key) for key in keys]
             for prediction in predictions:
                 self.count(sample, prediction)  # checks both; a label beyond the classes would be counted elsewhere
+            if truth.ndim == 3:
+                raise UserError(
+                    f'{sample.get("img_path")}: TrimapMetric scores the boundaries of one label a pixel, and the mask '
+                    'has several: leave it out'
+                )
             width = trimap_width(truth, self.ignore_index)
             near = np.flatnonzero((width > 0) & (width <= self.max_width))
             width, truth = width.ravel()[near] - 1, truth.ravel()[near]

@@ -14,6 +14,7 @@ from ..visualization.crf_maps import iteration_figure, label_figure
 from .model import Segmentor
 from .prediction import Prediction
 from .predictor import predict
+from .refine import check_one_label
 
 ITERATIONS = (0, 1, 2, 4, 10)
 """Those of DeepLab v1's Fig. 2, and the network's own."""
@@ -52,6 +53,7 @@ def draw_crf(
             raise UserError(f'class {name!r}: the model knows {", ".join(names)}')
     if truth and not Path(truth).is_file():
         raise UserFileNotFoundError(f'truth {truth} does not exist')
+    check_one_label(model)
     prediction = predict(model, image)
     assert isinstance(prediction, Prediction)
     pixels, probabilities = prediction.image, prediction.probabilities()

@@ -18,6 +18,7 @@ from ..checkpoints.save import atomic_write
 from ..errors import UserError
 from ..models import DeepLab
 from .graphs import CoarseNetwork, Network, Pictures
+from .pipelines import bands_of
 from .quantize import quantize
 from .runners import Run, need, onnxruntime_of, runners_of
 
@@ -90,7 +91,8 @@ def export_model(
             'torchscript' for `torch.jit.load`.
         uint8: Whether the file takes pictures (N, H, W, 3) in uint8 RGB and gives labels (N, H, W) in uint8 and their
             confidence (N, H, W) in float32; else normalised images (N, 3, H, W) to logits (N, C, H, W) in float32.
-        images: Pictures (H, W, 3), uint8 RGB, to compare on; without, generated ones of several sizes.
+        images: Pictures (H, W, 3), uint8 RGB, to compare on, or of the bands that the network takes; without, generated
+            ones of several sizes.
         int8: Pictures like those that will come, some dozens: the convolutions of an ONNX file compute in 8 bit, with
             ranges measured on these.
 
@@ -98,7 +100,8 @@ def export_model(
         What the comparison found, for each runtime that is installed.
 
     Raises:
-        UserError: For another segmentor, suffix, or more than 256 classes with `uint8`.
+        UserError: For another segmentor, suffix, or with `uint8` more than 256 classes, several labels a pixel or
+            other bands than 8-bit RGB; for `images` of other bands than the network's.
         UserOSError: If the file can not be written.
         UserImportError: If a package that the format needs is not installed.
         ExportError: If a label differs, but for ties of two classes, or a value by 5 % of the largest; with `int8`, if
@@ -108,9 +111,15 @@ def export_model(
     _check(model, path, format, uint8, int8 is not None)
     network: Any = model
     graph = Pictures(network) if uint8 else Network(network)
-    pictures = generated() if images is None else list(images)
+    pictures = generated(network) if images is None else list(images)
     if not pictures:
         raise UserError('there are no pictures to compare on')
+    for picture in pictures:
+        if picture.shape[2] != network.backbone.in_channels:
+            raise UserError(
+                f'a picture to compare on has {picture.shape[2]} bands, but the network takes '
+                f'{network.backbone.in_channels}: give those, in its order'
+            )
     with atomic_write(path) as file, tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / f'network{path.suffix}'
         WRITERS[format](graph, example_of(graph), written)
@@ -136,18 +145,43 @@ def _check(model: nn.Module, path: Path, format: str, uint8: bool, int8: bool) -
         raise UserError(f'{path}: a file of format {format!r} ends in {SUFFIXES[format]}')
     if int8 and format != 'onnx':
         raise UserError(f"int8 is for format 'onnx', not {format!r}")
+    if uint8 and model.multi_label:
+        raise UserError(
+            'uint8 gives one label a pixel, and this model several (decode_head.multi_label=True): leave uint8 out; '
+            'the sigmoid of the logits are the probabilities'
+        )
+    if uint8 and (model.backbone.in_channels != 3 or _is_scaled(model)):
+        raise UserError(
+            f'uint8 takes pictures in 8-bit RGB, but the network takes {model.backbone.in_channels} bands'
+            f'{" of another range" * _is_scaled(model)}: leave uint8 out, and give the file what the data preprocessor '
+            'makes of them'
+        )
     if uint8 and model.num_classes > 256:
         raise UserError(f'uint8 labels hold 256 classes, and there are {model.num_classes}')
 
 
-def generated() -> list[np.ndarray]:
-    """Pictures of several sizes: coloured patches with noise, in which networks see more than in noise alone."""
-    rng = np.random.default_rng(0)
+def _is_scaled(model: Any) -> bool:
+    """Whether a model takes bands of files whose numbers are not those of 8 bits."""
+    bands = bands_of(model) if hasattr(model, 'cfg') else None
+    return bands is not None and bands.value_range not in (None, (0, 255))
+
+
+def generated(model: DeepLab) -> list[np.ndarray]:
+    """Pictures of several sizes: coloured patches with noise, in which networks see more than in noise alone.
+
+    They are uint8 RGB, or bands that are spread about the mean of each as the preprocessor has it.
+    """
+    rng, bands = np.random.default_rng(0), model.backbone.in_channels
+    preprocessor: Any = model.data_preprocessor
     pictures = []
     for height, width in SIZES:
-        patches = rng.integers(0, 200, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+        patches = rng.integers(0, 200, (-(-height // 16), -(-width // 16), bands), dtype=np.uint8)
         patches = patches.repeat(16, 0).repeat(16, 1)[:height, :width]
-        pictures.append(patches + rng.integers(0, 56, (height, width, 3), dtype=np.uint8))
+        picture = patches + rng.integers(0, 56, (height, width, bands), dtype=np.uint8)
+        if bands != 3 and hasattr(preprocessor, 'mean'):
+            mean, std = (getattr(preprocessor, name).flatten().numpy() for name in ('mean', 'std'))
+            picture = ((picture - 127.5) / 64 * std + mean).astype(np.float32)
+        pictures.append(picture)
     return pictures
 
 
@@ -166,7 +200,7 @@ def samples_of(graph: CoarseNetwork, pictures: Sequence[np.ndarray]) -> Iterator
 def example_of(graph: CoarseNetwork) -> Tensor:
     """What a graph is traced with."""
     # Of a size that is padded, as torch.export takes what holds for the example to hold for all.
-    return _sample(graph, generated()[0]).repeat(2, 1, 1, 1)
+    return _sample(graph, generated(graph.model)[0]).repeat(2, 1, 1, 1)
 
 
 def prove(graph: CoarseNetwork, run: Run, samples: Iterable[Tensor], name: str, least: float = 1.0) -> Check:
@@ -188,8 +222,9 @@ def prove(graph: CoarseNetwork, run: Run, samples: Iterable[Tensor], name: str, 
     for sample in samples:
         with torch.no_grad():
             wanted = graph(sample)
-        labels, values = _labels_and_values([w.numpy() for w in (wanted if isinstance(wanted, tuple) else (wanted,))])
-        found_labels, found_values = _labels_and_values(run(sample.numpy()))
+        arrays = [w.numpy() for w in (wanted if isinstance(wanted, tuple) else (wanted,))]
+        labels, values = _labels_and_values(arrays, graph.model.multi_label)
+        found_labels, found_values = _labels_and_values(run(sample.numpy()), graph.model.multi_label)
         if not np.isfinite(values).all():
             raise UserError('the network answers with NaN or infinite numbers; look at the checkpoint')
         if found_labels.shape != labels.shape:
@@ -209,10 +244,12 @@ def prove(graph: CoarseNetwork, run: Run, samples: Iterable[Tensor], name: str, 
     return check
 
 
-def _labels_and_values(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _labels_and_values(outputs: list[np.ndarray], several: bool) -> tuple[np.ndarray, np.ndarray]:
     if len(outputs) == 2:
         return outputs[0], outputs[1]
     (logits,) = outputs
+    if several:
+        return logits > 0, logits
     return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0), logits
 
 
@@ -220,6 +257,8 @@ def _labels_and_values(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarra
 def _ties(graph: CoarseNetwork, sample: Tensor, labels: np.ndarray) -> np.ndarray:
     """Where labels (N, H, W) are as good as the graph's own, up to rounding."""
     logits = graph.logits(sample)
+    if graph.model.multi_label:
+        return (logits.abs() <= TIE * logits.abs().max()).numpy()
     index = torch.from_numpy(labels.astype(np.int64))[:, None]
     if logits.shape[1] == 1:
         threshold = torch.tensor(graph.model.decode_head.threshold if graph.takes_pictures else 0.5).logit()

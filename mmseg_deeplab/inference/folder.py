@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,15 +13,17 @@ import cv2
 import numpy as np
 
 from ..checkpoints.save import atomic_write, remove_unfinished
-from ..datasets.masks import read_mask
+from ..datasets.masks import read_label_bands, read_mask
 from ..errors import UserError
 from ..progress import progress
 from ..visualization.overlays import overlay
 from .model import Segmentor
+from .pipelines import bands_of
 from .prediction import PNG_LEVELS, Prediction, count_labels
 from .predictor import UnreadablePicturesError, predict, tiled
 from .rasters import SLIDES, TIFFS, Raster, open_raster, shape_of
 from .readers import VIDEOS, Picture, files_of
+from .refine import has_several_labels
 from .tiff_writer import label_bands, write_tiff, write_together
 
 SUFFIXES = {'mask': '.png', 'overlay': '.png', 'probabilities': '.npz', 'confidence': '.png'}
@@ -108,7 +110,7 @@ def predict_to_folder(
     A picture's files are KIND/PLACE.SUFFIX, where PLACE is its path below the folder that all inputs have in common; a
     video becomes overlay/PLACE.mp4 with the frames and the rate of the source, and a row or column more where a side is
     odd. With `tile`, TIFFs and whole slides are read and written by rows, never as a whole, to TIFFs with their place
-    on earth; rows that can't be read are void.
+    on earth; rows that can't be read are void. With several labels a pixel masks are .npy files (H, W, C).
 
     Files whose outputs are all there are skipped, so that an interrupted job goes on where it stopped; answers of an
     earlier run that lie in one of the folders are no inputs. The shares of the classes of all files of the shard,
@@ -132,17 +134,26 @@ def predict_to_folder(
     for kind in kinds:
         if kind not in SUFFIXES:
             raise UserError(f'there is no output {kind!r}; choose of {", ".join(SUFFIXES)}')
+    several = has_several_labels(model)
+    if several and 'confidence' in kinds:
+        raise UserError("with several labels a pixel there is no one confidence; take 'probabilities' in its place")
+    suffixes = {**SUFFIXES, 'mask': '.npy'} if several else SUFFIXES
     out = Path(out)
     errors: list[tuple[str, Exception]] = []
     places = places_of(_input_files([inputs] if isinstance(inputs, (str, os.PathLike)) else inputs, out, errors))
     mine = shard.part(list(places.items()))
     tile = options.get('tile')
-    outputs = {path: _outputs(out, path, place, kinds, tile is not None) for path, place in mine}
+    outputs = {path: _outputs(out, path, place, kinds, suffixes, tile is not None) for path, place in mine}
     todo = [path for path, files in outputs.items() if overwrite or not all(f.exists() for f in files.values())]
     for folder in {file.parent for path in todo for file in outputs[path].values()}:
         remove_unfinished(folder)
     advance(len(outputs) - len(todo))
     by_rows = [path for path in todo if tile is not None and _is_by_rows(path)]
+    if several and by_rows:
+        raise UserError(
+            f'{by_rows[0]}: with tiles, TIFFs and slides are written by rows as masks of one label a pixel, and this '
+            'model gives several: leave --tile out, or take predict(model, FILE, tile=...) in Python'
+        )
     pictures = [path for path in todo if not _is_video(path) and path not in by_rows]
     for prediction in _collecting(predict(model, [Picture(str(p), p) for p in pictures], **options), errors):
         prediction.save(**outputs[Path(prediction.name)])
@@ -205,7 +216,9 @@ def _is_by_rows(path: Path) -> bool:
     return path.suffix.lower() in (*TIFFS, *SLIDES)
 
 
-def _outputs(out: Path, path: Path, place: str, kinds: Sequence[str], tiled: bool) -> dict[str, Path]:
+def _outputs(
+    out: Path, path: Path, place: str, kinds: Sequence[str], suffixes: Mapping[str, str], tiled: bool
+) -> dict[str, Path]:
     if _is_video(path):
         return {'overlay': out / 'overlay' / f'{place}.mp4'}
     if tiled and _is_by_rows(path):
@@ -216,7 +229,7 @@ def _outputs(out: Path, path: Path, place: str, kinds: Sequence[str], tiled: boo
                     f'classes of a picture of any size are more than memory holds: leave them out'
                 )
         return {kind: out / kind / f'{place}.tif' for kind in kinds}
-    return {kind: out / kind / f'{place}{SUFFIXES[kind]}' for kind in kinds}
+    return {kind: out / kind / f'{place}{suffixes[kind]}' for kind in kinds}
 
 
 def _collecting(items: Any, errors: list[tuple[str, Exception]]) -> Iterator[Any]:
@@ -229,7 +242,7 @@ def _collecting(items: Any, errors: list[tuple[str, Exception]]) -> Iterator[Any
 
 def _write_by_rows(model: Segmentor, path: Path, files: dict[str, Path], options: dict) -> list[tuple[str, Exception]]:
     """Write mask and overlay of a picture that is never in memory as a whole; what could not be read is returned."""
-    raster = open_raster(path)
+    raster = open_raster(path, bands_of(model))
     picture = tiled(model, raster, **options)
     palette = model.dataset_meta['palette']
     dtype, void = picture.dtype, picture.void
@@ -254,7 +267,7 @@ def _write_by_rows(model: Segmentor, path: Path, files: dict[str, Path], options
 def _overlays(raster: Raster, mask: Path, palette: Sequence[Sequence[int]], void: int) -> Iterator[np.ndarray]:
     top = 0
     for labels in label_bands(mask):
-        yield overlay(raster.rows(top, top + len(labels))[0], labels, palette, ignore_index=void)
+        yield overlay(raster.shown(top, top + len(labels)), labels, palette, ignore_index=void)
         top += len(labels)
 
 
@@ -295,9 +308,13 @@ def _write_areas(path: Path, model: Segmentor, masks: dict[Path, Path]) -> None:
     table.writerow(['picture', 'height', 'width', *classes])
     for picture, mask in masks.items():
         if mask.exists():
-            height, width = shape_of(Picture(str(mask), mask))
-            bands = label_bands(mask) if mask.suffix == '.tif' else [read_mask(mask)]
-            shares = count_labels(bands, len(classes)) / (height * width)
+            if several := mask.suffix == '.npy':
+                bands = [read_label_bands(mask)]
+                height, width = bands[0].shape[1:]
+            else:
+                height, width = shape_of(Picture(str(mask), mask))
+                bands = label_bands(mask) if mask.suffix == '.tif' else [read_mask(mask)]
+            shares = count_labels(bands, len(classes), several) / (height * width)
             table.writerow([str(picture), height, width, *(f'{share:.6f}' for share in shares)])
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())

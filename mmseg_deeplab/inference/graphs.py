@@ -61,17 +61,18 @@ class Pictures(CoarseNetwork):
     def __init__(self, model: DeepLab):
         super().__init__(model)
         preprocessor: Any = model.data_preprocessor
-        self.order = [0, 1, 2] if takes_rgb(preprocessor) else [2, 1, 0]
+        bands = model.backbone.in_channels
+        self.order = [*range(bands)] if bands != 3 or takes_rgb(preprocessor) else [2, 1, 0]
         for name, default in (('mean', 0.0), ('std', 1.0)):
-            value = getattr(preprocessor, name, torch.full((3, 1, 1), default))
+            value = getattr(preprocessor, name, torch.full((bands, 1, 1), default))
             self.register_buffer(name, value.detach().clone().float().view(1, -1, 1, 1), persistent=False)
         self.size = tuple((preprocessor.test_cfg or {}).get('size') or ())
         with torch.no_grad():
-            cells = model(self.mean.expand(1, 3, *[model.grid + 1] * 2), mode='tensor').shape[2] - 1
+            cells = model(self.mean.expand(1, bands, *[model.grid + 1] * 2), mode='tensor').shape[2] - 1
         self.cell = model.grid // cells if model.align_corners else None  # pixels from one logit to the next
 
     def normalise(self, pictures: Tensor) -> Tensor:
-        """Pictures to images (N, 3, H, W), as the data preprocessor makes them."""
+        """Pictures to images (N, 3, H, W), as the data preprocessor makes them; of other bands to as many."""
         return (pictures.permute(0, 3, 1, 2)[:, self.order].float() - self.mean) / self.std
 
     def _padded(self, pictures: Tensor) -> Tensor:

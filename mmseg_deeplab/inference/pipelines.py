@@ -1,12 +1,14 @@
 """How the test pipeline of a config prepares a picture that has no truth."""
 
 import copy
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from ..datasets import iter_datasets
+from ..datasets.bands import Bands
 from ..errors import UserError
 
 
@@ -17,6 +19,11 @@ def test_pipeline(cfg: Config) -> list[dict]:
     if not steps:
         raise UserError('the config has neither test_dataloader nor test_pipeline, which say how pictures are prepared')
     return steps
+
+
+def bands_of(model: Any) -> Bands | None:
+    """The bands of a file that a model from `init_model` takes, if its test pipeline chooses some."""
+    return Bands.of_step(test_pipeline(model.cfg)[0])
 
 
 def pipeline_without_truth(steps: list[dict], given: bool) -> Compose:

@@ -37,7 +37,7 @@ from .pooling import Pooled
 from .prediction import Prediction
 from .rasters import Raster, raster_of, shape_of
 from .readers import Picture, is_one, pictures_of
-from .refine import keep_logits, make_crf, set_refined, take_logits
+from .refine import check_one_label, has_several_labels, keep_logits, make_crf, set_refined, take_logits
 from .refiner import Refiner
 from .tiles import TiledPicture, is_larger, tile_size
 
@@ -74,7 +74,8 @@ def predict(
 
     Args:
         model: From `init_model`, or any segmentor of MMSegmentation with its `cfg`.
-        source: One picture or many, see `readers.pictures_of`.
+        source: One picture or many, see `readers.pictures_of`. Where the config's LoadImage takes `bands`, an array
+            (H, W) or (H, W, bands) is what it would be in a .npy file: its bands are chosen and its range is checked.
         crf: Refines the answers: a preset or file by name, such as 'v2_r101', arguments of `refine.make_crf`, a
             `DenseCRF` made with `input='logits'`, or another refiner, such as a `GuidedFilter`.
         tta: Whether the probabilities of the scales and flips of the config's `tta_pipeline` are averaged.
@@ -95,7 +96,7 @@ def predict(
             single picture in a warning.
     """
     session = _session(model, crf, tta, batch_size, workers, tile)
-    return session.one(source) if is_one(source) else session.answers(pictures_of(source))
+    return session.one(source) if is_one(source) else session.answers(session.pictures_of(source))
 
 
 def tiled(model: Segmentor, raster: Raster, tile: int | Sequence[int], **options: Any) -> TiledPicture:
@@ -120,6 +121,8 @@ def _session(
         crf = make_crf(crf)
     elif isinstance(crf, dict):
         crf = make_crf(**crf)
+    if crf is not None:
+        check_one_label(model)
     if crf is not None and crf.input != 'logits':
         raise UserError(f"crf.input={crf.input!r}: a segmentor gives logits, use DenseCRF(input='logits')")
     if not isinstance(batch_size, int) or batch_size < 1:
@@ -170,11 +173,15 @@ class _Session:
         self.classes: Sequence[str] = list(meta.get('classes') or map(str, range(model.num_classes)))
         self.palette = [tuple(c) for c in meta.get('palette') or voc_palette(len(self.classes))]
 
+    def pictures_of(self, source: Any) -> Iterator[Picture]:
+        """The pictures of a source, see `readers.pictures_of`."""
+        return pictures_of(source, bands=self.bands is not None)
+
     def one(self, source: Any) -> Prediction:
         """Answer a source of one picture; what is wrong with it is raised as it is, or said if it has an answer."""
         found: list[Prediction] = []
         try:
-            for prediction in self.answers(pictures_of(source)):
+            for prediction in self.answers(self.pictures_of(source)):
                 found.append(prediction)
         except UnreadablePicturesError as error:
             if not found:
@@ -202,9 +209,9 @@ class _Session:
         for picture in pictures:
             name = picture.name
             try:
-                raster = raster_of(picture)
+                raster = raster_of(picture, self.bands)
                 tiled = self.tiled(raster)
-                labels = np.concatenate(list(tiled.strips()))
+                labels = np.concatenate(list(tiled.strips()), axis=-2)
             except (UserError, OSError) as error:
                 errors.append((name, error))
                 continue
@@ -214,7 +221,7 @@ class _Session:
                 self.classes,
                 self.palette,
                 tiled.probabilities,
-                lambda raster=raster: raster.rows(0, raster.shape[0])[0],
+                lambda raster=raster: raster.shown(0, raster.shape[0]),
                 tiled.confidence,
             )
             errors += [(name, UserError(f'{damage}; these pixels are void')) for damage in raster.damage.values()]
@@ -322,11 +329,10 @@ class _Session:
             raise picture.error
         pixels = picture.pixels
         if pixels is not None and self.bands:
-            raise UserError(
-                f'{picture.name}: the model takes bands {self.bands.indices} of files, which pixels in memory do not '
-                'tell apart; save them with numpy.save and give the .npy file'
-            )
-        if pixels is not None:
+            chosen = self.bands.choose(pixels, picture.name)
+            source = self.bands.loaded(chosen)
+            pixels = self.bands.picture(chosen)
+        elif pixels is not None:
             source = dict(img=np.ascontiguousarray(pixels[..., ::-1]))  # BGR, as the stack's loader gives it
         else:
             source = dict(img_path=str(picture.path))
@@ -393,7 +399,8 @@ class _Session:
         return refined
 
     def _prediction(self, loaded: _Loaded, sample: Any, probabilities: Callable[[], np.ndarray]) -> Prediction:
-        labels = sample.pred_sem_seg.data[0].cpu().numpy()
+        labels = sample.pred_sem_seg.data.cpu().numpy()
+        labels = labels if has_several_labels(self.model) else labels[0]
         labels = labels.astype(np.uint8 if len(self.classes) <= 256 else np.uint16, copy=False)
         return Prediction(loaded.picture.name, labels, self.classes, self.palette, probabilities, loaded.image)
 
@@ -411,6 +418,8 @@ def _probabilities(model: Any, sample: Any, name: str) -> Callable[[], np.ndarra
 
     def make() -> np.ndarray:
         full = logits if coarse is None else model.full_logits(coarse, sample.metainfo)
+        if has_several_labels(model):
+            return full.float().sigmoid().cpu().numpy()
         p = torch.cat([1 - full, full]) if len(full) == 1 else full.float().softmax(0)
         return p.float().cpu().numpy()
 

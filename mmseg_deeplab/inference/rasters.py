@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..datasets.headers import TIFF, check_size, read_tiff_header
+from ..datasets.bands import NPY, Bands, stored_bands
+from ..datasets.headers import TIFF, Header, check_size, read_bytes, read_tiff_header, turn
 from ..datasets.images import check_colours, read_image
 from ..errors import UserError, UserFileNotFoundError, UserImportError
 from .readers import Picture
@@ -37,7 +38,10 @@ class Raster:
         damage: What could not be read so far, each place once.
         tags: Of a TIFF: those of `WHERE_ON_EARTH`, as tifffile's `extratags`.
         resolution: Of a TIFF: tifffile's `resolution` and `resolutionunit`.
+        bands: Those that its model takes, if it takes such.
     """
+
+    bands: Bands | None = None
 
     def __init__(self, name: str, shape: Sequence[int]):
         self.name = name
@@ -47,12 +51,20 @@ class Raster:
         self.resolution: dict[str, Any] = {}
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """The pixels (h, W, 3), uint8 RGB, of some rows, and which (h, W) of them could not be read; None for none."""
+        """The pixels (h, W, 3), uint8 RGB, of some rows, and which (h, W) of them could not be read; None for none.
+
+        Of a picture for a model that takes bands, they are all of its bands (h, W, B), as they are stored.
+        """
         raise NotImplementedError
+
+    def shown(self, top: int, bottom: int) -> np.ndarray:
+        """Some rows as they are looked at, uint8 RGB (h, W, 3)."""
+        pixels = self.rows(top, bottom)[0]
+        return self.bands.picture(self.bands.choose(pixels, self.name)) if self.bands else pixels
 
 
 class ArrayRaster(Raster):
-    """Pixels (H, W, 3), uint8 RGB, in memory or in a numpy memory map."""
+    """Pixels in memory or in a numpy memory map."""
 
     def __init__(self, name: str, pixels: np.ndarray):
         super().__init__(name, pixels.shape)
@@ -115,6 +127,11 @@ class TiffBlocks(Raster):
         self._kept: tuple[int, np.ndarray] | None = None  # a strip that may go on in the next rows
         if page.compression != PLAIN:  # of plain ones, single rows are read
             check_size((self._block[1], self._block[0]), f'a strip of {path}')
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether its samples are those that its blocks decode to."""
+        return self._page.compression in LOSSLESS and self._page.photometric != YCBCR
 
     def samples(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Samples (h, W, S) of some rows, and which (h, W) could not be read."""
@@ -189,8 +206,7 @@ class TiffRaster(TiffBlocks):
     @property
     def by_blocks(self) -> bool:
         """Whether its colours are those that its blocks decode to."""
-        page = self._page
-        return page.compression in LOSSLESS and page.photometric != YCBCR or page.compression == JPEG
+        return self.is_lossless or self._page.compression == JPEG
 
     def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
         samples, broken = self.samples(top, bottom)
@@ -202,11 +218,23 @@ class TiffRaster(TiffBlocks):
         return np.ascontiguousarray(samples[..., :3]), broken
 
 
-def open_raster(path: Path) -> Raster:
+class BandRaster(TiffBlocks):
+    """All bands of a TIFF as they are stored, with alpha."""
+
+    def rows(self, top: int, bottom: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.samples(top, bottom)
+
+
+def open_raster(path: Path, bands: Bands | None = None) -> Raster:
     """Open a picture for reading by rows.
 
     TIFFs of 8 bits are decoded by strips or tiles (tifffile), whole slides by OpenSlide; other pictures are decoded as
     a whole, up to the 179 million pixels that `datasets.headers.check_size` allows.
+
+    Args:
+        path: The file.
+        bands: Those that a model takes: then rows are all bands of the file, TIFFs may have any number of any bits, and
+            npy files are read by rows too.
 
     Raises:
         UserError: For what is no picture, has other pixels than 8-bit RGB, grey or palette, or is too large for its
@@ -215,15 +243,13 @@ def open_raster(path: Path) -> Raster:
     """
     if not path.is_file():
         raise UserFileNotFoundError(f'picture {path} does not exist (from {Path.cwd()})')
+    if bands is not None:
+        raster = _open_bands(path)
+        raster.bands = bands
+        return raster
     if path.suffix.lower() in SLIDES:
         return SlideRaster(path)
-    with open(path, 'rb') as file:
-        is_tiff = file.read(4) in TIFF
-        file.seek(0)
-        try:
-            header = read_tiff_header(file) if is_tiff else None
-        except Exception as error:
-            raise UserError(f'image {path} cannot be read: the file is damaged ({error})') from error
+    header = _tiff_header(path)
     if header is not None:
         check_colours(header, path)
         if header.bits == 8 and header.orientation == 1:
@@ -234,12 +260,54 @@ def open_raster(path: Path) -> Raster:
     return ArrayRaster(str(path), read_image(path))
 
 
-def raster_of(picture: Picture) -> Raster:
+def _tiff_header(path: Path) -> Header | None:
+    """The header of a TIFF; None for another file."""
+    with open(path, 'rb') as file:
+        is_tiff = file.read(4) in TIFF
+        file.seek(0)
+        try:
+            return read_tiff_header(file) if is_tiff else None
+        except Exception as error:
+            raise UserError(f'image {path} cannot be read: the file is damaged ({error})') from error
+
+
+def _open_bands(path: Path) -> Raster:
+    if path.suffix.lower() in SLIDES:
+        return SlideRaster(path)
+    if (pixels := _npy(path)) is not None:
+        return ArrayRaster(str(path), pixels)
+    header = _tiff_header(path)
+    plain = header and header.pages == header.orientation == 1 and header.bits % 8 == 0
+    if header and plain and header.colours in ('grey', 'RGB'):
+        raster = BandRaster(path)
+        if raster.is_lossless:
+            return raster
+    stored, orientation = stored_bands(read_bytes(path, 'image'), path)
+    return ArrayRaster(str(path), turn(stored, orientation))
+
+
+def _npy(path: Path) -> np.ndarray | None:
+    """The array of a npy file (H, W) or (H, W, bands), as a memory map; None for another file."""
+    with open(path, 'rb') as file:
+        if file.read(len(NPY)) != NPY:
+            return None
+    try:
+        pixels = np.load(path, mmap_mode='r', allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f'image {path} cannot be read as an array: {error}') from error
+    if pixels.ndim not in (2, 3):
+        raise UserError(f'image {path} is an array {pixels.shape}; (H, W) or (H, W, bands) is needed')
+    return pixels
+
+
+def raster_of(picture: Picture, bands: Bands | None = None) -> Raster:
     """The raster of a file or of pixels; errors as in `open_raster`."""
     if picture.pixels is not None:
-        return ArrayRaster(picture.name, picture.pixels)
+        raster = ArrayRaster(picture.name, picture.pixels)
+        raster.bands = bands
+        return raster
     assert picture.path is not None
-    return open_raster(picture.path)
+    return open_raster(picture.path, bands)
 
 
 def shape_of(picture: Picture) -> tuple[int, int]:
@@ -251,6 +319,8 @@ def shape_of(picture: Picture) -> tuple[int, int]:
     if path.suffix.lower() in SLIDES:
         return ENDLESS
     try:
+        if (pixels := _npy(path)) is not None:
+            return pixels.shape[0], pixels.shape[1]
         with open(path, 'rb') as file:
             is_tiff = file.read(4) in TIFF
             file.seek(0)

@@ -28,7 +28,7 @@ class Picture:
     Attributes:
         name: What it is called in messages and results: its file, 'VIDEO frame N' or 'image N'.
         path: Its file, to be decoded by the model's own pipeline; None where the pixels are given.
-        pixels: uint8 RGB (H, W, 3); None where there is a file.
+        pixels: uint8 RGB (H, W, 3), or the bands of a model that takes such; None where there is a file.
         error: Why there is neither; raised when the picture is wanted.
     """
 
@@ -46,7 +46,7 @@ def is_one(source: Any) -> bool:
     return isinstance(source, (np.ndarray, Image.Image, torch.Tensor))
 
 
-def pictures_of(source: Any, name: str | None = None) -> Iterator[Picture]:
+def pictures_of(source: Any, name: str | None = None, bands: bool = False) -> Iterator[Picture]:
     """Yield the pictures of a source in order.
 
     Args:
@@ -55,6 +55,7 @@ def pictures_of(source: Any, name: str | None = None) -> Iterator[Picture]:
             any of those, or of `Picture`. What is no picture in an iterable becomes a `Picture` with an `error`, and
             the others follow. Arrays of an iterator are copied, so that it may fill one again and again.
         name: Of the place in an iterable that the source has, such as 'image 3'.
+        bands: Whether pixels are numpy arrays (H, W) or (H, W, bands) of any numbers, as in a .npy file.
 
     Raises:
         UserError: For what is none of these, and a folder, pattern or video without pictures.
@@ -66,10 +67,11 @@ def pictures_of(source: Any, name: str | None = None) -> Iterator[Picture]:
     elif isinstance(source, Picture):
         yield source
     elif is_one(source):
-        yield Picture(name or 'image 0', pixels=to_pixels(source, name or 'image'))
+        take = to_bands if bands else to_pixels
+        yield Picture(name or 'image 0', pixels=take(source, name or 'image'))
     elif isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray, Mapping, io.IOBase)):
         for number, item in enumerate(source):
-            yield from _pictures_of_item(item, f'{name}.{number}' if name else f'image {number}')
+            yield from _pictures_of_item(item, f'{name}.{number}' if name else f'image {number}', bands)
     else:
         raise UserError(
             f'a {type(source).__name__} is no source of pictures: give a file, folder, pattern, video, numpy array '
@@ -77,9 +79,9 @@ def pictures_of(source: Any, name: str | None = None) -> Iterator[Picture]:
         )
 
 
-def _pictures_of_item(item: Any, name: str) -> Iterator[Picture]:
+def _pictures_of_item(item: Any, name: str, bands: bool) -> Iterator[Picture]:
     try:
-        for picture in pictures_of(item, name):
+        for picture in pictures_of(item, name, bands):
             given = isinstance(item, (np.ndarray, torch.Tensor)) and not isinstance(item, np.memmap)
             yield Picture(name, pixels=np.array(picture.pixels)) if given else picture
     except UserError as error:
@@ -115,6 +117,17 @@ def to_pixels(image: np.ndarray | Image.Image | torch.Tensor, name: str = 'image
     if pixels.size == 0:
         raise UserError(f'{name} has no pixels: {pixels.shape}, (H, W, 3)')
     return np.ascontiguousarray(pixels)
+
+
+def to_bands(image: Any, name: str = 'image') -> np.ndarray:
+    """Return pixels (H, W) or (H, W, bands) as they are; UserError for anything else than such a numpy array."""
+    if isinstance(image, np.ndarray) and image.ndim in (2, 3) and image.size:
+        return image
+    shape = f' {tuple(image.shape)}' if hasattr(image, 'shape') else ''
+    raise UserError(
+        f'{name} is a {type(image).__name__}{shape}; to a model that takes bands (LoadImage(bands=...)) give a numpy '
+        'array (H, W, bands), with the bands and numbers of a file'
+    )
 
 
 def files_of(source: str | os.PathLike, suffixes: Sequence[str] = PICTURES, kind: str = 'picture') -> list[Path]:

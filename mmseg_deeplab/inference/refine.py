@@ -66,6 +66,20 @@ def make_refiner(refiner: str, **parameters: Any) -> Refiner:
     return REFINERS[refiner](**parameters)
 
 
+def has_several_labels(model: nn.Module) -> bool:
+    """Whether a segmentor gives a pixel any number of labels (`decode_head.multi_label`)."""
+    return bool(getattr(unwrap(model), 'multi_label', False))
+
+
+def check_one_label(model: nn.Module) -> None:
+    """Raise UserError for a segmentor that gives a pixel several labels, which nothing that refines can."""
+    if has_several_labels(model):
+        raise UserError(
+            'the dense CRF gives each pixel one label, as other refiners do, and this model several '
+            '(decode_head.multi_label=True): leave what refines out'
+        )
+
+
 def refine(model: nn.Module, sample: SegDataSample, crf: DenseCRF | Refiner, pixels: Tensor | None = None) -> None:
     """Replace a sample's prediction by the refined one; arguments as those of `crf_input`."""
     set_refined(model, sample, crf(*crf_input(model, sample, pixels)), isinstance(crf, DenseCRF))
@@ -89,6 +103,7 @@ def attach(model: Any, crf: DenseCRF | Refiner) -> Callable[[], None]:
     """
     if crf.input != 'logits':
         raise UserError(f"crf.input={crf.input!r}: a segmentor's samples hold logits, use DenseCRF(input='logits')")
+    check_one_label(model)
     keep_logits(model)  # refuses at once
     network = model.test_step
 
@@ -139,6 +154,7 @@ def crf_input(model: nn.Module, sample: SegDataSample, pixels: Tensor | None = N
         sample: With `seg_logits` at the original size; a single channel holds the probability of class 1 of two.
         pixels: The input of the model's preprocessor, uint8 (3, h, w) BGR, for a sample without a file.
     """
+    check_one_label(model)
     logits = take_logits(model, sample)
     path = sample.get('img_path')
     if path is not None:
@@ -181,8 +197,13 @@ def set_refined(model: nn.Module, sample: Any, q: Tensor, keep_before: bool = Tr
 
 
 def labels_of(model: nn.Module, q: Tensor) -> Tensor:
-    """Labels (H, W) of probabilities (C, H, W): the best class; a single-channel model decides at its own threshold."""
+    """Labels (H, W) of probabilities (C, H, W): the best class; a single-channel model decides at its own threshold.
+
+    With several labels a pixel, of logits (C, H, W), 0 or 1 for each class.
+    """
     segmentor: Any = unwrap(model)
+    if has_several_labels(model):
+        return segmentor.present(q)
     binary = len(q) == 2 and getattr(segmentor, 'out_channels', None) == 1
     label = q[1] > segmentor.decode_head.threshold if binary else q.max(0).indices  # argmax takes five times as long
     return label.to(torch.uint8 if len(q) <= 256 else torch.int16)

@@ -30,7 +30,7 @@ class OnnxNetwork:
             path = Path(folder) / 'network.onnx'
             write_onnx(graph, example_of(graph), path)
             name, self.run = onnxruntime_of(path)
-        prove(graph, self.run, samples_of(graph, generated()), name)
+        prove(graph, self.run, samples_of(graph, generated(model)), name)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits of images that are padded to the grid, as `DeepLab` computes them."""

@@ -23,7 +23,7 @@ from ..models.windows import Span, blend, smooth_weights, tile_spans, zoom_block
 from .graphs import takes_rgb
 from .pooling import Pooled, Selection, pool
 from .rasters import Raster
-from .refine import labels_of
+from .refine import has_several_labels, labels_of
 from .refiner import Refiner
 
 OVERLAP = 384
@@ -48,7 +48,7 @@ class Network(Protocol):
     def tile_scores(
         self, name: str, tiles: Iterable[np.ndarray], pooled: Pooled | None
     ) -> Iterator[Tensor | CoarseLogits]:
-        """Scores, which may be changed, of the pixels (h, w, 3) of tiles.
+        """Scores, which may be changed, of the pixels (h, w, 3), or bands (h, w, B), of tiles.
 
         Those are logits (C, h, w), or probabilities of that size where there is a CRF, or a `DeepLab`'s own logits.
         """
@@ -120,7 +120,8 @@ class TiledPicture:
     def __init__(self, raster: Raster, size: tuple[int, int], network: Network):
         self.raster, self._network = raster, network
         self.tiles = Tiles.of(raster.shape, size, network.model, network.crf)
-        self.dtype = np.dtype(np.uint8 if len(network.classes) < 256 else np.uint16)
+        self._several = has_several_labels(network.model)
+        self.dtype = np.dtype(np.uint8 if self._several or len(network.classes) < 256 else np.uint16)
         self.void = 255 if self.dtype == np.uint8 else 65535
         self._model: Any = unwrap(network.model)  # a DeepLab where its scores are coarse
         self._broken: dict[int, np.ndarray] = {}  # of the rows of tiles that begin there
@@ -148,7 +149,7 @@ class TiledPicture:
             yield from self._zoomed(scores, stride)
 
     def strips(self) -> Iterator[np.ndarray]:
-        """Labels (h, W) of all rows, from the top, in strips as high as a tile or less."""
+        """Labels (h, W), or several (C, h, W), of all rows, from the top, in strips as high as a tile or less."""
         return (labels for labels, _ in self._strips(False))
 
     def strips_with_confidence(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -161,12 +162,15 @@ class TiledPicture:
         for top, left, part in self.parts():
             if not found.size:
                 found = np.empty((len(part), *self.raster.shape), np.float32)
-            p = part.softmax(0) if self._network.crf is None else part
+            p = part.sigmoid() if self._several else part.softmax(0) if self._network.crf is None else part
             found[:, top : top + part.shape[1], left : left + part.shape[2]] = p.cpu().numpy()
         return found
 
     def confidence(self) -> np.ndarray:
-        """The largest probability of each pixel (H, W), float32, by a pass of its own over the tiles; 0 for void."""
+        """The largest probability of each pixel (H, W), float32, by a pass of its own over the tiles; 0 for void.
+
+        Not of several labels a pixel.
+        """
         return np.concatenate([confidence for _, confidence in self._strips(True)])
 
     def _strips(self, with_confidence: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -174,9 +178,9 @@ class TiledPicture:
         strip, confidence = np.empty((0, 0), self.dtype), np.empty((0, 0), np.float32)
         single = getattr(self._model, 'out_channels', None) == 1  # which a threshold is compared with
         for top, left, part in self.parts():
-            place = slice(None), slice(left, left + part.shape[2])
+            place = ..., slice(left, left + part.shape[2])
             if left == 0:
-                strip = np.empty((part.shape[1], width), self.dtype)
+                strip = np.empty((*part.shape[: int(self._several)], part.shape[1], width), self.dtype)
                 confidence = np.empty(strip.shape if with_confidence else (0, 0), np.float32)
             comparable = part.softmax(0) if single and self._network.crf is None else part
             strip[place] = labels_of(self._model, comparable).cpu().numpy()
@@ -189,12 +193,12 @@ class TiledPicture:
 
     def _set_void(self, top: int, strip: np.ndarray, confidence: np.ndarray) -> None:
         """Mark what could not be read in rows from `top` on."""
-        bottom = top + len(strip)
+        bottom = top + strip.shape[-2]
         for start, broken in list(self._broken.items()):
             first, last = max(top, start), min(bottom, start + len(broken))
             if first < last:
                 void = broken[first - start : last - start]
-                strip[first - top : last - top][void] = self.void
+                strip[..., first - top : last - top, :][..., void] = self.void
                 if confidence.size:
                     confidence[first - top : last - top][void] = 0
             if last < bottom:
@@ -248,14 +252,21 @@ class TiledPicture:
                 if i + 1 < len(self.tiles.rows):
                     coming = reader.submit(self.raster.rows, *self.tiles.rows[i + 1])
                 if broken is not None:
-                    pixels[broken] = self._mean_colour()
+                    pixels[broken] = self._mean_colour(pixels.shape[2])
                     self._broken[top] = broken
                 for j, (left, right) in enumerate(self.tiles.columns):
                     if selection is None or selection.takes(i * len(self.tiles.columns) + j):
                         yield np.ascontiguousarray(pixels[:, left:right])
 
-    def _mean_colour(self) -> np.ndarray:
-        """The RGB colour that the network sees where there is no picture, as the preprocessor pads with it."""
+    def _mean_colour(self, bands: int) -> np.ndarray:
+        """What the network sees where there is no picture, as the preprocessor pads with it: RGB, or as many bands."""
         preprocessor: Any = self._model.data_preprocessor
-        mean = getattr(preprocessor, 'mean', torch.zeros(3)).flatten().round().byte().cpu().numpy()
-        return mean if takes_rgb(preprocessor) else mean[::-1]
+        own, used = self.raster.bands, self.raster.bands.indices if self.raster.bands else range(3)
+        mean = getattr(preprocessor, 'mean', torch.zeros(len(used))).flatten().cpu().numpy()
+        if len(used) == 3 and not takes_rgb(preprocessor):
+            mean = mean[::-1]
+        if own is None:
+            return mean.round().astype(np.uint8)
+        colour = np.zeros(bands)
+        colour[list(used)] = mean.clip(*(own.value_range or (0, 255)))
+        return colour

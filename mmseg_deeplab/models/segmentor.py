@@ -274,6 +274,8 @@ class DeepLab(EncoderDecoder):
         super().__init__(backbone=self._fill(backbone, output_stride=output_stride), decode_head=decode_head, **kwargs)
         self._check_void()
         self._check_bands(preprocessor)
+        self.multi_label = bool(getattr(self.decode_head, 'multi_label', False))
+        self._check_labels(crf)
         self.crf = None if crf is None else RefinedByCRF(self.out_channels, preprocessor, **crf)
         self.frozen_bn = tuple(frozen_bn)
         for part in self.frozen_bn:
@@ -359,6 +361,20 @@ class DeepLab(EncoderDecoder):
                 f'model.data_preprocessor.seg_pad_val={padding} pads masks with a label that decode_head.ignore_index='
                 f'{void} does not leave out: give both the same value, 255'
             )
+
+    def _check_labels(self, crf: dict | None) -> None:
+        """Check that all parts give a pixel one label, or all several."""
+        if self.multi_label and crf is not None:
+            raise UserError(
+                'model.crf gives each pixel one label, decode_head.multi_label=True several: leave one of them out'
+            )
+        others = getattr(self, 'auxiliary_head', None)
+        for head in others if isinstance(others, nn.ModuleList) else [others]:
+            if head is not None and bool(getattr(head, 'multi_label', False)) != self.multi_label:
+                raise UserError(
+                    f'model.auxiliary_head ({type(head).__name__}) and model.decode_head must both have '
+                    f'multi_label={self.multi_label}, which heads of this package take; or leave auxiliary_head out'
+                )
 
     def _check_bands(self, settings: object) -> None:
         """Check that the data preprocessor, as its config has it, suits the bands: a mean and a spread for each."""
@@ -538,7 +554,8 @@ class DeepLab(EncoderDecoder):
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Sequence[SegDataSample]:
         """Segment images (N, 3, H, W); each sample gets `pred_sem_seg`, a map (1, h, w) at its original size.
 
-        The map holds bytes up to 256 classes. `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
+        The map holds bytes up to 256 classes; with several labels a pixel it is (num_classes, h, w) of 0 and 1.
+        `seg_logits` (num_classes, h, w) comes with `keep_seg_logits`.
         """
         keep = self.keep_seg_logits or _KEEP_LOGITS.get() == 'full'
         lean = not keep and self.out_channels > 1 and self.crf is None
@@ -563,15 +580,31 @@ class DeepLab(EncoderDecoder):
 
     def _predict_sliding(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> Sequence[SegDataSample]:
         """Label maps of images that are not resized, without logits of more than a row of windows."""
-        kind = torch.uint8 if self.out_channels <= 256 else torch.int16
-        labels = inputs.new_empty(len(inputs), 1, *inputs.shape[2:], dtype=kind)
+        kind = torch.uint8 if self.multi_label or self.out_channels <= 256 else torch.int16
+        maps = self.out_channels if self.multi_label else 1
+        labels = inputs.new_empty(len(inputs), maps, *inputs.shape[2:], dtype=kind)
         for top, left, part in self._slide(inputs, [sample.metainfo for sample in data_samples]):
             for logits, sample in zip(part, data_samples, strict=True):
                 check_finite(logits, str(sample.metainfo.get('img_path') or 'a picture'))
-            labels[..., top : top + part.shape[2], left : left + part.shape[3]] = part.argmax(1, keepdim=True)
+            best = self.present(part) if self.multi_label else part.argmax(1, keepdim=True)
+            labels[..., top : top + part.shape[2], left : left + part.shape[3]] = best
         for label, sample in zip(labels, data_samples, strict=True):
             sample.pred_sem_seg = PixelData(data=_upright(label, sample.metainfo))
         return data_samples
+
+    def present(self, logits: Tensor) -> Tensor:
+        """Which classes are predicted, 0 or 1 in bytes: those whose sigmoid is above the head's threshold."""
+        threshold: Any = self.decode_head.threshold
+        return (logits.float().sigmoid() > threshold).to(torch.uint8)
+
+    def postprocess_result(
+        self, seg_logits: Tensor, data_samples: Sequence[SegDataSample] | None = None
+    ) -> Sequence[SegDataSample]:
+        """As MMSegmentation's: samples with `seg_logits` and `pred_sem_seg`, which may be several labels a pixel."""
+        samples = super().postprocess_result(seg_logits, data_samples)
+        for sample in samples if self.multi_label else ():
+            sample.pred_sem_seg = PixelData(data=self.present(sample.seg_logits.data))
+        return samples
 
     def full_logits(self, coarse: CoarseLogits, meta: Mapping, classes: slice = slice(None)) -> Tensor:
         """Logits (C, H, W) at an image's original size; the same steps as MMSegmentation's `postprocess_result`.
@@ -588,10 +621,13 @@ class DeepLab(EncoderDecoder):
         return maps[0]
 
     def _label_map(self, coarse: CoarseLogits, meta: Mapping) -> Tensor:
-        """The best class (1, H, W) at the original size, a few classes at a time."""
+        """The best class (1, H, W), or which are present (C, H, W), at the original size, a few at a time."""
+        starts = range(0, len(coarse.data), CLASSES_AT_ONCE)
+        parts = (self.full_logits(coarse, meta, slice(start, start + CLASSES_AT_ONCE)) for start in starts)
+        if self.multi_label:
+            return torch.cat([self.present(part) for part in parts])
         best = label = torch.empty(0)
-        for start in range(0, len(coarse.data), CLASSES_AT_ONCE):
-            part = self.full_logits(coarse, meta, slice(start, start + CLASSES_AT_ONCE))
+        for start, part in zip(starts, parts, strict=True):
             value, index = part.max(dim=0, keepdim=True)
             index = (index + start).to(torch.uint8 if len(coarse.data) <= 256 else torch.int16)
             if start == 0:

@@ -20,7 +20,7 @@ from .data import check_batches, check_files, check_pipelines, check_shares, ope
 from .errors import FinishedError, PreflightError
 from .keys import check_keys, value_at
 from .kinds import name_of
-from .model import build, check_classes, check_losses, check_void
+from .model import build, check_classes, check_labels, check_losses, check_void
 from .no_trace import no_trace
 from .options import check_options, merge_options, parse_options
 from .packages import check_packages
@@ -34,7 +34,7 @@ from .parts import (
     check_save_best,
 )
 from .places import check_checkpoints, check_folders, check_launcher, check_space
-from .step import check_crop, check_prediction, check_step, first_batch
+from .step import check_bands, check_crop, check_prediction, check_step, first_batch
 from .wrappers import check_wrappers
 
 __all__ = [
@@ -108,7 +108,10 @@ def check_parts(cfg: Config, mode: str) -> tuple[nn.Module, dict[str, list[BaseM
     for split in ('train', 'val') if mode == 'train' else ('test',):
         if loader := cfg.get(f'{split}_dataloader'):
             check_pipelines(loader, f'{split}_dataloader')
-            check_loader(loader, f'{split}_dataloader', split != 'train' or by_epoch)
+            for dataset in iter_datasets(loader):
+                check_bands(model, dataset.get('pipeline') or [], f'{split}_dataloader.dataset')
+            cut = name_of(loader.get('sampler')) == 'ResumableSampler' and _has_hook(cfg, 'ExactResumeHook')
+            check_loader(loader, f'{split}_dataloader', split != 'train' or (by_epoch and not cut))
         if evaluator := cfg.get(f'{split}_evaluator'):
             metrics[split] = check_evaluator(evaluator, f'{split}_evaluator')
     if mode == 'train':
@@ -120,6 +123,11 @@ def check_parts(cfg: Config, mode: str) -> tuple[nn.Module, dict[str, list[BaseM
         check_save_best(hooks, metrics['val'])
     check_drawing(cfg)
     return model, metrics
+
+
+def _has_hook(cfg: Config, name: str) -> bool:
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    return any(name_of(hook) == name for hook in hooks)
 
 
 def _open(cfg: Config, splits: tuple[str, ...]) -> list[tuple[str, dict, BaseSegDataset]]:
@@ -142,6 +150,7 @@ def _check_labels(
 ) -> None:
     classes = {split: tuple(dataset.metainfo.get('classes') or ()) for split, _, dataset in opened}
     check_classes(model, {split: names for split, names in classes.items() if names})
+    check_labels(model, {split: dataset for split, _, dataset in opened})
     check_void(model, {split: dataset.ignore_index for split, _, dataset in opened if split == 'train'})
     for split, _, dataset in opened:
         check_metrics(metrics.get(split, []), dataset, split)

@@ -18,6 +18,7 @@ from ..crf.pool import allowed_cpus
 from ..datasets import ImageMaskFolder
 from ..datasets.data_root import iter_datasets
 from ..datasets.split import VAL_RATIO
+from ..datasets.transforms import classes_in, label_fields
 from ..progress import progress
 from .building import build_part, explained
 from .errors import PreflightError, reason
@@ -130,13 +131,15 @@ def check_files(dataset: BaseSegDataset, cfg: dict, split: str, check_all: bool,
             if problem:
                 pool.shutdown(cancel_futures=True)
                 raise PreflightError(f'{split}: {problem}')
-    if seen == {dataset.ignore_index}:
+    several = bool(samples[0].get('mask_bands'))  # labels a pixel
+    if (split == 'train' and not seen - {dataset.ignore_index}) if several else seen == {dataset.ignore_index}:
         if step > 1:
             return check_files(dataset, cfg, split, True, doubts)
-        raise PreflightError(_only_void(dataset, split))
-    if split == 'train' and classes > 1 and seen == {0, dataset.ignore_index}:
+        void = dataset.ignore_index in seen
+        raise PreflightError(_no_label(dataset, void) if several else _only_void(dataset, split))
+    if split == 'train' and not several and classes > 1 and seen == {0, dataset.ignore_index}:
         raise PreflightError(_only_void_beside_zero(dataset, len(chosen), len(samples)))
-    if split == 'train' and len(seen - {dataset.ignore_index}) == 1 < classes:
+    if split == 'train' and not several and len(seen - {dataset.ignore_index}) == 1 < classes:
         if step > 1:
             return check_files(dataset, cfg, split, True, doubts)
         doubts.append(_only_one_class(dataset, *(seen - {dataset.ignore_index})))
@@ -215,6 +218,14 @@ def _only_void(dataset: BaseSegDataset, split: str) -> str:
     )
 
 
+def _no_label(dataset: BaseSegDataset, has_void: bool) -> str:
+    cause = f'. {dataset.ignore_index} is void, which is not learnt: where it is meant as 1, store it as 1' * has_void
+    return (
+        f"train: no band of the masks in '{dataset.data_prefix.get('seg_map_path')}' holds a 1, which says that a "
+        f'class is there: there is nothing to learn{cause}'
+    )
+
+
 def _only_one_class(dataset: BaseSegDataset, label: int) -> str:
     names = dataset.metainfo['classes']
     return (
@@ -260,6 +271,8 @@ def _problem(
     image, mask = results.get('img'), results.get('gt_seg_map')
     if image is not None:
         sizes[sample['img_path']] = image.shape[:2]
+    if label_fields(results):  # whose size and values are checked as they are loaded
+        seen.update(classes_in(results, ignore_index))
     if mask is None or image is None:
         return None
     if mask.shape != image.shape[:2]:

@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..datasets import ImageMaskFolder
 from .building import check_group, explained
 from .errors import PreflightError
 from .keys import check_names, is_size
@@ -142,6 +143,26 @@ def check_classes(model: nn.Module, classes: Mapping[str, tuple[str, ...]]) -> N
                 )
 
 
+def check_labels(model: nn.Module, datasets: Mapping[str, object]) -> None:
+    """Check that masks and network agree on how many labels a pixel has: one, or any number.
+
+    Args:
+        model: A segmentor.
+        datasets: By split.
+
+    Raises:
+        PreflightError: naming the two settings.
+    """
+    for split, dataset in datasets.items():
+        for key, head in heads(model).items():
+            several = getattr(head, 'multi_label', False)
+            if isinstance(dataset, ImageMaskFolder) and several != (dataset.masks == 'bands'):
+                raise PreflightError(
+                    f'model.{key}.multi_label is {several}, but {split}_dataloader.dataset.masks is {dataset.masks!r}: '
+                    "several labels a pixel take multi_label=True and masks='bands', one label neither"
+                )
+
+
 def check_void(model: nn.Module, voids: Mapping[str, int]) -> None:
     """Check that the network leaves out the pixels that the training data call void, and only those.
 
@@ -177,6 +198,8 @@ def check_losses(model: nn.Module) -> None:
     for key, head in heads(model).items():
         scores = getattr(head, 'out_channels', None) or head.num_classes
         losses = getattr(head, 'loss_decode', None)
+        if getattr(head, 'multi_label', False):  # which has checked them itself
+            continue
         named = (
             {f'{key}.loss_decode.{i}': loss for i, loss in enumerate(losses)}
             if isinstance(losses, nn.ModuleList)

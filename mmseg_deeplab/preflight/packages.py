@@ -17,7 +17,7 @@ TYPES = {
     'NeptuneVisBackend': ('neptune', 'neptune'),
     'DVCLiveVisBackend': ('dvclive', 'dvclive'),
     'AimVisBackend': ('aim', 'aim'),
-    'Albu': ('albumentations', 'albumentations'),
+    'Albu': ('albumentations', "'mmseg_deeplab[albumentations]'"),
     'TIMMBackbone': ('timm', 'timm'),
     'TimmEncoder': ('timm', "'mmseg_deeplab[timm]'"),
     'CityscapesMetric': ('cityscapesscripts', 'cityscapesscripts'),

@@ -216,8 +216,9 @@ def check_save_best(hooks: Mapping[str, Hook], metrics: list[BaseMetric]) -> Non
         PreflightError: it gives none of that name. What metrics of other packages give is not known.
     """
     crf = any(isinstance(getattr(hook, 'crf', None), DenseCRF) and 'val' in hook.stages for hook in hooks.values())
+    others = [name for hook in hooks.values() for name in getattr(hook, 'score_names', ())]
     for key, hook in hooks.items():
-        if wrong := wrong_best(getattr(hook, 'save_best', None), metrics, crf):
+        if wrong := wrong_best(getattr(hook, 'save_best', None), metrics, crf, others):
             raise PreflightError(f'{key}.{wrong}')
 
 

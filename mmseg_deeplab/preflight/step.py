@@ -14,6 +14,8 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..datasets.bands import Bands
+from ..models.backbones import DeepLabBackbone
 from ..models.layers import image_channels
 from .building import explained
 from .errors import PreflightError, reason
@@ -47,6 +49,35 @@ def check_crop(model: nn.Module, pipeline: Sequence, key: str) -> None:
                 f'training images are padded to {size[0]} x {size[1]} (model.crop_size or model.data_preprocessor.size)'
                 f', so that smaller ones would be of another size: set both to one size'
             )
+
+
+def check_bands(model: nn.Module, pipeline: Sequence, key: str) -> None:
+    """Check that a pipeline loads as many bands as the network and the data preprocessor take.
+
+    Raises:
+        PreflightError: naming both numbers and what to set.
+    """
+    for i, step in enumerate(pipeline):
+        if name_of(step) not in ('LoadImage', 'LoadImageFromFile') or step.get('color_type', 'color') != 'color':
+            continue
+        place = f'{key}.pipeline.{i} ({name_of(step)})'
+        bands = explained(lambda step=step: Bands.of_step(step), step, place)
+        count = len(bands.indices) if bands else 3
+        said = f'{place} loads {count} bands, {f"bands={bands.indices}" if bands else "RGB"}'
+        backbone = getattr(model, 'backbone', None)
+        taken = backbone.in_channels if isinstance(backbone, DeepLabBackbone) else image_channels(model)
+        if taken != count:
+            raise PreflightError(
+                f'{said}, but the network takes {taken} (model.backbone.in_channels): set model.backbone.in_channels='
+                f'{count}, with a mean and a std for each in model.data_preprocessor, or load {taken} by '
+                f'LoadImage(bands=...)'
+            )
+        for name in ('mean', 'std'):
+            values = getattr(getattr(model, 'data_preprocessor', None), name, None)
+            if isinstance(values, Tensor) and values.numel() not in (1, count):
+                raise PreflightError(
+                    f'{said}, but model.data_preprocessor.{name} has {values.numel()} values: give one for each'
+                )
 
 
 def first_batch(
@@ -194,7 +225,10 @@ def _batch(
         for name, field in list(sample.items()):
             if isinstance(field, PixelData):
                 sample.set_data({name: PixelData(data=field.data[..., :height, :width])})
-        label = torch.randint(classes, (1, height, width), generator=generator)
+        if getattr(network, 'multi_label', False):
+            label = torch.randint(2, (classes, height, width), generator=generator)
+        else:
+            label = torch.randint(classes, (1, height, width), generator=generator)
         label[..., width // 2 :] = void
         sample.gt_sem_seg = PixelData(data=label)
         shape = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), (height, width))

@@ -143,11 +143,16 @@ def test_what_is_beside_and_inside_the_names(change, tmp_path):
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_two_known_networks_in_one_mapping():
-    vgg = {f'features.{index}.weight': torch.ones(1) for index in (0, 28)}
-    state = {**prefixed('model.net.', vgg), **prefixed('loss.vgg.', vgg)}
-    with pytest.raises(UserError, match='2 networks, .*model.net'):
-        parameters(state)
+def test_several_known_networks_in_one_mapping():
+    """A second whole one is refused; a backbone is left aside beside one (a loss), and no answer beside others."""
+    net = Net()
+    torchvision_v3(net, IMAGE)
+    with pytest.raises(UserError, match='2 networks, first, other.net'):
+        parameters({**prefixed('first.', net.state), **prefixed('other.net.', net.state)})
+    vgg = {f'features.{index}.weight': torch.ones(1, 1, 3, 3) for index in (0, 28)}
+    assert parameters({**prefixed('model.', net.state), **prefixed('loss.vgg.', vgg)}).keys() == net.state.keys()
+    other = {**prefixed('backbone.', vgg), 'head.psp.0.weight': torch.ones(1)}
+    assert parameters(other) == other
 
 
 @pytest.mark.parametrize('key', ['ema', 'ema_state'])

@@ -286,8 +286,11 @@ def test_from_the_files_to_the_answer(tmp_path, repo, capsys, channels, bands, d
     truth = np.array(Image.open(tmp_path / 'data/masks' / f'{file.stem}.png'))
     assert (prediction.labels == truth).mean() > 0.9
     np.testing.assert_array_equal(prediction.image, read_shown(file, Bands.of(bands, (0, high))))
-    with pytest.raises(UserError, match='save them with numpy.save'):
-        predict(model, np.zeros((8, 8, 3), np.uint8))
+    pixels = np.load(file) if suffix == '.npy' else cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    pixels = pixels[..., [2, 1, 0, 3]] if channels == 4 else pixels
+    given = predict(model, pixels)
+    np.testing.assert_array_equal(given.probabilities(), prediction.probabilities())
+    np.testing.assert_array_equal(given.image, prediction.image)
 
 
 def train_files(folder):

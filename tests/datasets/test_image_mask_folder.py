@@ -112,7 +112,7 @@ def test_mistakes(root):
     with pytest.raises(FileNotFoundError, match=r'1 of 10 images have no mask, the first: .*north/3\.png'):
         ImageMaskFolder(data_root=str(root))
     for options, message in [
-        (dict(masks='rgb'), "masks='rgb'; choose 'indices' or 'colours'"),
+        (dict(masks='rgb'), "masks='rgb'; choose 'indices', 'colours' or 'bands'"),
         (dict(split='test'), "split='test'; choose 'train', 'val'"),
         (dict(split='val', val_ratio=20), 'val_ratio=20 must lie between 0 and 1'),
         (dict(split='val', ann_file='val.txt'), 'give one of them'),

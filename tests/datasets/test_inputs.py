@@ -198,6 +198,49 @@ MASKS = [
         'damaged',
     ),
 ]
+SETS = np.stack([LABELS == 0, LABELS < 2, LABELS == 2], -1).astype(np.uint8)  # several labels a pixel
+HOLES = np.where(LABELS[..., None] == 1, np.uint8(255), SETS)
+# as above, with `masks='bands'` of an ImageMaskFolder
+BANDS = [
+    ('several labels: npy (H, W, 3)', 'm.npy', npy(SETS), SETS),
+    ('several labels: bool, npy', 'm.npy', npy(SETS.astype(bool)), SETS),
+    ('several labels: float of whole numbers, npy', 'm.npy', npy(SETS.astype(np.float32)), SETS),
+    ('several labels: void (255) of one class, npy', 'm.npy', npy(HOLES), HOLES),
+    ('several labels: TIFF of 3 bands', 'm.tif', tiff(SETS, photometric='minisblack', planarconfig='contig'), SETS),
+    ('several labels: RGB, PNG', 'm.png', png(SETS), SETS),
+    ('several labels: 4 bands for 3 classes', 'm.png', png(np.dstack([SETS, LABELS])), 'has 4 bands'),
+    ('several labels: (3, H, W) in place of (H, W, 3)', 'm.npy', npy(SETS.transpose(2, 0, 1)), 'has 4 bands'),
+    ('several labels: 255 and 128', 'm.npy', npy(SETS * np.uint8(128)), 'holds the values 128'),
+    ('several labels: fractions', 'm.npy', npy(SETS * 0.5), 'no class index: 0.5'),
+    ('several labels: palette, PNG', 'm.png', lambda path: palette().save(path), 'is a PNG of palette pixels'),
+    ('several labels: JPEG', 'm.jpg', pil(Image.fromarray(SETS)), 'is a JPEG'),
+    ('several labels: another size', 'm.npy', npy(SETS[:2]), 'its image is 4 x 3 pixels'),
+]
+
+
+@pytest.mark.parametrize(('name', 'write', 'expected'), [row[1:] for row in BANDS], ids=[row[0] for row in BANDS])
+def test_masks_of_several_labels(tmp_path, name, write, expected):
+    write(tmp_path / name)
+    load = TRANSFORMS.build(dict(type='LoadLabels'))
+    results = dict(seg_map_path=str(tmp_path / name), ori_shape=(3, 4), seg_fields=[], mask_bands=True, mask_classes=3)
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=re.escape(expected)) as told:
+            load(results)
+        assert str(tmp_path / name) in str(told.value)
+        return
+    results = load({**results, 'img': np.zeros((3, 4, 3), np.uint8)})
+    assert len(results['seg_fields']) == 3
+    packed = TRANSFORMS.build(dict(type='PackSegInputs'))(results)
+    np.testing.assert_array_equal(packed['data_samples'].gt_sem_seg.data.permute(1, 2, 0), expected)
+
+
+def test_some_of_several_labels(tmp_path):
+    """A subset of the classes, in another order."""
+    np.save(tmp_path / 'm.npy', HOLES)
+    results = dict(seg_map_path=str(tmp_path / 'm.npy'), seg_fields=[], mask_bands=True, label_map={0: 1, 1: 255, 2: 0})
+    results = TRANSFORMS.build(dict(type='LoadLabels'))(results)
+    found = np.stack([results[key] for key in results['seg_fields']], -1)
+    np.testing.assert_array_equal(found, HOLES[..., [2, 0]])
 
 
 @pytest.mark.parametrize(
@@ -234,7 +277,7 @@ def lines():
         asked = ', '.join(f'{key}={value}' for key, value in options.items())
         asked = asked and f'`{asked}`'
         yield f'| {what} | {asked} | {outcome(expected)} |'
-    for what, _, _, expected in MASKS:
+    for what, _, _, expected in [*MASKS, *BANDS]:
         yield f'| {what} |  | {outcome(expected)} |'
     for what, tool, _, expected in ROWS:  # tests/datasets/test_annotations.py
         yield f'| {TOOLS[tool]}: {what} | `{tool}` | {outcome(expected) if isinstance(expected, str) else "painted"} |'

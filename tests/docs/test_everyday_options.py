@@ -146,8 +146,7 @@ def test_a_frozen_backbone(configured):
 
 def test_epochs(configured, tmp_path):
     options = [
-        'train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'param_scheduler.0.end=2',
-        'default_hooks.checkpoint.interval=1',
+        'train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'default_hooks.checkpoint.interval=1',
     ]  # fmt: skip
     runner, checkpoint = trained(configured('Epochs in place', *options))
     assert runner.epoch == 2 and runner.iter == 2 * 16 // 4
@@ -155,6 +154,34 @@ def test_epochs(configured, tmp_path):
     (log,) = (tmp_path / 'work').rglob('scalars.json')
     rates = [entry['lr'] for entry in map(json.loads, log.read_text().splitlines()) if 'lr' in entry]
     assert rates == pytest.approx([0.05 * (1 - k / 8) ** 0.9 for k in range(8)])
+
+
+def test_epochs_by_one_base_file(repo, data, tmp_path, capsys):
+    """As docs/configs.md has it, in batches of 5 of 16 pictures: the last has one picture and is left out."""
+    base = repo / 'configs/_base_'
+    bases = [
+        str(base / f'{name}.py') for name in ('models/deeplabv3plus_mobilenetv2', 'datasets/demo', 'schedules/epochs')
+    ]
+    (tmp_path / 'mine.py').write_text(
+        f'_base_ = {bases}\n'
+        'model = dict(num_classes=_base_.num_classes, crop_size=_base_.crop_size, backbone=dict(init_cfg=None))\n'
+        'train_dataloader = dict(drop_last=True)\ntrain_cfg = dict(max_epochs=2, val_interval=1)\n'
+    )
+    cfg = Config.fromfile(tmp_path / 'mine.py')
+    merge_options(cfg, parse_options([*TINY, 'train_dataloader.batch_size=5']))
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.data_root = str(data)
+    cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
+    check(cfg, 'train')
+    runner, checkpoint = trained(cfg)
+    assert (runner.epoch, runner.iter, checkpoint['meta']['epoch']) == (2, 6, 2)
+    assert (tmp_path / 'work/epoch_2.pth').is_file() and list((tmp_path / 'work').glob('best_mIoU_epoch_*.pth'))
+    printed = capsys.readouterr().out
+    assert 'an epoch has 3 full batches of 5; of its 16 pictures 1 are left out' in printed
+    assert 'A resumed training will differ' not in printed
+    (log,) = (tmp_path / 'work').rglob('scalars.json')
+    rates = [entry['lr'] for entry in map(json.loads, log.read_text().splitlines()) if 'lr' in entry]
+    assert rates == pytest.approx([0.007 * (1 - k / 6) ** 0.9 for k in range(6)])
 
 
 def test_losses(repo, configured):

@@ -14,7 +14,7 @@ from tiny_training import Net, Points, tiny_runner
 from torch.utils._pytree import tree_leaves
 
 from mmseg_deeplab.checkpoints import load_file
-from mmseg_deeplab.engine import DeepLabRunner, ExactResumeHook, ResumableSampler
+from mmseg_deeplab.engine import DeepLabRunner, ExactResumeHook, ResumableSampler, exact_resume
 from mmseg_deeplab.errors import UserError
 
 
@@ -277,10 +277,69 @@ def test_another_number_of_processes_sees_the_same_samples_in_the_same_order(ran
     assert len(told) == 1 and '2 images x 2 processes' in told[0] and 'with 4 images x 1 processes' in told[0]
 
 
-def test_a_loop_of_epochs_wants_a_sampler_with_an_end(tmp_path):
-    loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
-    with pytest.raises(ValueError, match="use train_dataloader.sampler = dict.type='DefaultSampler'"):
-        tiny_runner(tmp_path, train_cfg=loop).train()
+EPOCHS = dict(hook=dict(interval=1, by_epoch=True, filename_tmpl='epoch_{}.pth', max_keep_ckpts=-1))
+BY_EPOCH = dict(type='PolyLR', power=0.9, by_epoch=True, convert_to_iter_based=True, begin=0, end=4)
+
+
+def by_epochs(folder, epochs, **options):
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=epochs)
+    messages = []
+    runner = tiny_runner(folder, train_cfg=loop, schedule=dict(BY_EPOCH), **EPOCHS, **options)
+    runner.logger.info = runner.logger.warning = lambda text, *_: messages.append(str(text))
+    runner.train()
+    return runner, messages
+
+
+def test_a_loop_of_epochs_gets_each_picture_once_an_epoch_and_is_resumed_exactly(tmp_path):
+    whole, _ = by_epochs(tmp_path / 'whole', 4, batch_size=4)
+    batches = whole.model.seen
+    assert [len(batch) for batch in batches] == [4, 4, 2] * 4
+    epochs = [sum(batches[k : k + 3], []) for k in range(0, 12, 3)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs) and epochs[0] != epochs[1]
+    end = whole.model.state_dict()
+    part, _ = by_epochs(tmp_path / 'whole', 4, batch_size=4, load_from=str(tmp_path / 'whole/epoch_2.pth'), resume=True)
+    assert part.model.seen == batches[6:]
+    assert all(torch.equal(value, end[key]) for key, value in part.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ('batch_size', 'drop_last', 'told'),
+    [
+        (4, False, '3 batches, the last of 2 pictures, which weigh as much as the 4 of a full one'),
+        (4, True, '2 full batches of 4; of its 10 pictures 2 are left out'),
+        (5, False, None),
+    ],
+)
+def test_what_becomes_of_the_last_batch_is_said(tmp_path, batch_size, drop_last, told):
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    runner = tiny_runner(tmp_path, train_cfg=loop, schedule=dict(BY_EPOCH), batch_size=batch_size, **EPOCHS)
+    runner._train_dataloader['drop_last'] = drop_last
+    messages = []
+    runner.logger.info = lambda text, *_: messages.append(str(text))
+    runner.train()
+    said = [message for message in messages if message.startswith('an epoch has')]
+    assert (len(said) == 1 and told in said[0]) if told else not said
+    assert [len(batch) for batch in runner.model.seen] == ([5, 5] if told is None else [4, 4] + [2] * (not drop_last))
+
+
+def test_a_last_batch_of_one_picture_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r'a single picture \(10 pictures in batches of 3\)'):
+        loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
+        tiny_runner(tmp_path, train_cfg=loop, batch_size=3).train()
+
+
+def test_processes_share_an_epoch(monkeypatch):
+    """10 samples on 4 processes: 3 each, the two that round it up are the next permutation's."""
+    stream = [int(i) for i in itertools.islice(iter(ResumableSampler(Points(), seed=3)), 40)]
+    for epoch in (0, 2):
+        taken = []
+        for rank in range(4):
+            monkeypatch.setattr(exact_resume, 'get_dist_info', lambda rank=rank: (rank, 4))
+            sampler = ResumableSampler(Points(), seed=3)
+            sampler.take_epoch(epoch)
+            taken.append([int(i) for i in sampler])
+            assert len(taken[-1]) == len(sampler) == 3
+        assert [*itertools.chain(*zip(*taken, strict=True))] == stream[12 * epoch : 12 * epoch + 12]
 
 
 def test_each_pass_is_a_permutation_of_its_own():

@@ -10,6 +10,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
 from PIL import Image
 
+from mmseg_deeplab.errors import UserError
 from mmseg_deeplab.evaluation import Scores, SegmentationMetric, TrimapMetric
 from mmseg_deeplab.evaluation.metric import class_table
 
@@ -284,3 +285,12 @@ def test_saving_only_warns_of_nothing(tmp_path, make_sample, evaluate, caplog):
     evaluate(SegmentationMetric(output_dir=str(tmp_path), format_only=True), [make_sample(maps, maps)])
     assert [record.levelname for record in caplog.records] == ['INFO']
     assert f'1 predictions saved to {tmp_path}' in caplog.text
+
+
+def test_trimaps_are_of_one_label_a_pixel(make_sample, evaluate):
+    sample = make_sample(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8))
+    for key in ('gt_sem_seg', 'pred_sem_seg'):
+        delattr(sample, key)
+        sample.set_data({key: PixelData(data=torch.zeros((5, 4, 4), dtype=torch.uint8))})
+    with pytest.raises(UserError, match='TrimapMetric scores the boundaries of one label a pixel'):
+        evaluate(TrimapMetric(), [sample])

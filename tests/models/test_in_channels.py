@@ -1,14 +1,18 @@
 """Images of any number of bands: weights for three are inflated by a stated rule, mean and spread are checked."""
 
+from types import SimpleNamespace
+
 import mmseg.models
 import pytest
 import torch
+from mmengine.runner import IterBasedTrainLoop
 from mmseg.registry import MODELS
 from model_helpers import randomize, segmentor
 
 from mmseg_deeplab.checkpoints import CheckpointMismatchError
 from mmseg_deeplab.checkpoints import bands as inflation
-from mmseg_deeplab.checkpoints.bands import inflate_weight
+from mmseg_deeplab.checkpoints.bands import inflate_network, inflate_weight
+from mmseg_deeplab.engine.hooks.strict_load import StrictLoadHook
 from mmseg_deeplab.errors import UserError
 
 BACKBONES = {
@@ -121,3 +125,53 @@ def test_a_preprocessor_of_mmsegmentation_by_its_class_has_a_value_for_each_band
 def test_msc_takes_scores_of_an_image_of_any_bands():
     model = segmentor(dict(type='DeepLabVGG', in_channels=4), dict(type='DeepLabV1MScHead'), output_stride=8).eval()
     assert model(torch.rand(1, 4, 33, 33)).shape == (1, 3, 33, 33)
+
+
+@pytest.mark.parametrize('bands', [1, 2, 4, 13])
+@pytest.mark.parametrize('head', ['DeepLabV3Head', 'DeepLabV1MScHead'])
+def test_a_training_from_a_network_of_three_bands(bands, head, monkeypatch):
+    """`load_from`: also the head's own branch from the image (MSc) is inflated; other weights are as they were."""
+    msc = head == 'DeepLabV1MScHead'
+    parts = (dict(type='DeepLabVGG'), dict(type=head)) if msc else (SMALL, dict(HEAD, type=head))
+    torch.manual_seed(0)
+    three = randomize(segmentor(*parts, output_stride=8 if msc else 16))
+    state = {key: value.clone() for key, value in three.state_dict().items()}
+    more = segmentor({**parts[0], 'in_channels': bands}, parts[1], output_stride=8 if msc else 16)
+    before = {key: value.clone() for key, value in state.items()}
+    lines = []
+    monkeypatch.setattr(inflation, 'print_log', lambda text, **_: lines.append(text))
+    inflate_network(more, state, 'three.pth')
+    names = [key for key, value in more.state_dict().items() if value.shape != before[key].shape]
+    assert len(names) == (2 if msc else 1) and len(lines) == len(names)
+    assert all('made for 3 bands and loaded for' in line and 'three.pth' in line for line in lines)
+    more.load_state_dict(state)
+    assert all(torch.equal(state[key], before[key]) for key in state if key not in names)
+    three.eval(), more.eval()
+    image = torch.rand(1, 3, 65, 65)
+    if bands == 1:
+        image = image[:, :1].expand(-1, 3, -1, -1)
+    if bands == 2:
+        for name in names:
+            torch.testing.assert_close(state[name], before[name][:, :2] * 1.5)
+        return
+    given = image[:, :1] if bands == 1 else repeated(image, bands)
+    with torch.no_grad():
+        torch.testing.assert_close(more(given), three(image), rtol=1e-3, atol=1e-3)
+
+
+def test_a_runner_inflates_what_a_training_starts_from_and_refuses_it_in_a_test(tmp_path):
+    three = segmentor(SMALL, HEAD)
+    torch.save(dict(state_dict=three.state_dict(), meta={}), tmp_path / 'three.pth')
+    more, hook = segmentor({**SMALL, 'in_channels': 4}, HEAD), StrictLoadHook()
+
+    def load(train):
+        loops = dict(_train_loop=train, _val_loop=None, _test_loop=None)
+        checkpoint = torch.load(tmp_path / 'three.pth')
+        hook.after_load_checkpoint(
+            SimpleNamespace(model=more, _load_from='three.pth', _resume=False, **loops), checkpoint
+        )
+        return checkpoint
+
+    more.load_state_dict(load(object.__new__(IterBasedTrainLoop))['state_dict'])
+    with pytest.raises(CheckpointMismatchError, match='does not fit'):
+        load(None)

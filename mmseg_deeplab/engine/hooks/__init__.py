@@ -13,6 +13,7 @@ from .progress import ProgressHook
 from .refiner import RefinerHook
 from .report import ReportHook
 from .strict_load import StrictLoadHook
+from .validation_loss import ValidationLossHook
 
 __all__ = [
     'BatchLossHook',
@@ -28,4 +29,5 @@ __all__ = [
     'RefinerHook',
     'ReportHook',
     'StrictLoadHook',
+    'ValidationLossHook',
 ]

@@ -230,7 +230,8 @@ class CrashSafeCheckpointHook(CheckpointHook):
     def _check_save_best(self, runner: Runner) -> None:
         metrics = runner.val_loop.evaluator.metrics if isinstance(runner.val_loop, ValLoop) else []
         crf = any(isinstance(hook, DenseCRFHook) and 'val' in hook.stages for hook in runner.hooks)
-        if wrong := wrong_best(self.save_best, metrics, crf):
+        others = [name for hook in runner.hooks for name in getattr(hook, 'score_names', ())]
+        if wrong := wrong_best(self.save_best, metrics, crf, others):
             raise UserError(f'default_hooks.checkpoint.{wrong}')
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:

@@ -10,9 +10,11 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ...evaluation import SegmentationMetric
+from ...evaluation.confusion import hits_and_sums
 
 STRIDE = 4
 """Of rows and columns: every 16th pixel of the training's masks is counted."""
+VOID = 255
 RARE = 0.005
 """Of the pixels: below, a class is called rare."""
 
@@ -32,11 +34,13 @@ class ClassesHook(Hook):
     def __init__(self, after: int = 1000) -> None:
         self.after = after
         self.counts = np.zeros(256, np.int64)
+        self.pixels = 0
         self._said: list[str] = []
 
     def before_train(self, runner: Runner) -> None:
         """Begin to count."""
         self.counts[:] = 0
+        self.pixels = 0
         self._said = []
 
     def after_train_iter(
@@ -46,8 +50,12 @@ class ClassesHook(Hook):
         samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
         for sample in samples if isinstance(samples, (list, tuple)) else ():
             if 'gt_sem_seg' in sample:
-                labels = sample.gt_sem_seg.data[..., ::STRIDE, ::STRIDE].reshape(-1).cpu()
-                self.counts += torch.bincount(labels.clamp(0, 255).long(), minlength=256).numpy()
+                labels = sample.gt_sem_seg.data[..., ::STRIDE, ::STRIDE].flatten(1).clamp(0, 255).long().cpu()
+                if len(labels) > 1:  # a pixel has several
+                    self.counts[: len(labels)] += (labels == 1).sum(1).numpy()
+                else:
+                    self.counts += torch.bincount(labels[0], minlength=256).numpy()
+                self.pixels += int((labels != VOID).any(0).sum())
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Look at the predictions of all classes."""
@@ -56,22 +64,23 @@ class ClassesHook(Hook):
         if runner.iter < self.after or not found or found[0].confusion is None:
             return
         matrix, names = found[0].confusion, found[0].classes
-        never = np.flatnonzero((matrix.sum(0) == 0) & (matrix.sum(1) > 0))
+        _, truth, predicted = hits_and_sums(matrix)
+        never = np.flatnonzero((predicted == 0) & (truth > 0))
+        pixels = matrix.sum() if matrix.ndim == 2 else matrix.sum((1, 2)).max()
         if (now := [names[index] for index in never]) == self._said:
             return
         self._said = now
         for index in never:
             runner.logger.warning(
                 f'class {names[index]!r} is predicted nowhere after {runner.iter} iterations, though '
-                f'{matrix[index].sum() / matrix.sum():.2%} of the pixels of the validation are of it. '
+                f'{truth[index] / pixels:.2%} of the pixels of the validation are of it. '
                 f'{self._causes(int(index), names)}'
             )
 
     def _causes(self, index: int, names: list[str]) -> str:
-        total = int(self.counts[: len(names)].sum())
-        if not total:
+        if not self.pixels:
             return 'Likely causes: too few iterations, or a learning rate that is too high or too low'
-        share = self.counts[index] / total
+        share = self.counts[index] / self.pixels
         shown = f'Of the training it is {share:.2%} of the pixels'
         if not self.counts[index]:
             return (

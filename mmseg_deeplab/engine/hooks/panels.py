@@ -17,7 +17,7 @@ from ...checkpoints.save import atomic_write
 from ...datasets.bands import read_shown
 from ...errors import UserError
 from ...evaluation.metric import BEFORE_CRF, label_map
-from ...visualization import draw_panels
+from ...visualization import as_one_map, draw_panels
 from ...visualization.report_page import image_names
 
 
@@ -81,11 +81,16 @@ class PanelHook(Hook):
 
     def _draw(self, sample: dict, path: Path, meta: dict) -> None:
         truth, before = (label_map(sample, key) if key in sample else None for key in ('gt_sem_seg', BEFORE_CRF))
+        prediction, classes, palette = label_map(sample, 'pred_sem_seg'), meta['classes'], meta['palette']
+        if prediction.ndim == 3:  # several labels a pixel
+            maps = [prediction] if truth is None else [truth, prediction]
+            maps, classes, palette = as_one_map(maps, classes, palette, self.ignore_index)
+            truth, prediction = (None, *maps)[-2:]
         picture = draw_panels(
             read_shown(sample['img_path'], sample.get('bands')),
-            label_map(sample, 'pred_sem_seg'),
-            meta['classes'],
-            meta['palette'],
+            prediction,
+            classes,
+            palette,
             truth,
             before,
             self.ignore_index,

@@ -22,9 +22,13 @@ from ...errors import UserError
 from ...evaluation import SegmentationMetric, TrimapCurve, TrimapMetric
 from ...evaluation.metric import BEFORE_CRF, ImageResult, label_map
 from ...evaluation.results import FILE, Results, numbers
-from ...visualization import class_iou_figure, confusion_figure, difference, overlay, trimap_figure
+from ...inference.refine import has_several_labels
+from ...visualization import as_one_map, class_iou_figure, confusion_figure, difference, overlay, trimap_figure
 from ...visualization.report_page import Card, render
 from ..describe import costs, describe
+
+DECISIONS = ['neither', 'predicted only', 'true only', 'both']
+"""Of one of several labels at a pixel, as `label_counts` counts them."""
 
 
 @dataclass
@@ -45,7 +49,9 @@ class ReportHook(Hook):
 
     The page holds its pictures itself and needs no network. Beside it lie the plots as PNG, the numbers as CSV
     (confusion.csv in pixels, images.csv and trimap.csv in percent), and results.json, which `deeplab compare` reads.
-    It takes the scores of the SegmentationMetric in test_evaluator and adds a TrimapMetric unless there is one.
+    It takes the scores of the SegmentationMetric in test_evaluator and adds a TrimapMetric unless there is one. With
+    several labels a pixel there are no trimaps and no confusion of classes: confusion.csv then has the four counts of
+    each class, and pictures show each set of labels in its mean colour.
 
     Args:
         out_dir: folder of the report.
@@ -58,7 +64,7 @@ class ReportHook(Hook):
         self.samples: list[Sample] = []
         self.begin = self.end = 0.0
         self.metric: SegmentationMetric
-        self.trimap: TrimapMetric
+        self.trimap: TrimapMetric | None
 
     def before_test(self, runner: Runner) -> None:
         evaluator = runner.test_loop.evaluator
@@ -69,7 +75,7 @@ class ReportHook(Hook):
                 "set test_evaluator = dict(type='SegmentationMetric')"
             )
         trimap = next((m for m in evaluator.metrics if isinstance(m, TrimapMetric)), None)
-        if trimap is None:
+        if trimap is None and not has_several_labels(runner.model):
             trimap = TrimapMetric(ignore_index=metric.ignore_index)
             trimap.dataset_meta = evaluator.dataset_meta
             evaluator.metrics.append(trimap)
@@ -117,13 +123,14 @@ class ReportHook(Hook):
 
     def _write(self, runner: Runner, metrics: dict[str, float]) -> None:
         metric, trimap, classes = self.metric, self.trimap, self.metric.classes
-        scores, curve = metric.scores, trimap.curve
-        assert metric.confusion is not None and scores is not None and curve is not None  # the test is evaluated
-        figures = {
-            'class_iou': class_iou_figure(classes, scores, metric.scores_before_crf),
-            'trimap': trimap_figure(curve, trimap.curve_before_crf),
-            'confusion': confusion_figure(metric.confusion, classes),
-        }
+        scores = metric.scores
+        assert metric.confusion is not None and scores is not None  # the test is evaluated
+        figures = {'class_iou': class_iou_figure(classes, scores, metric.scores_before_crf)}
+        if trimap is not None:
+            assert trimap.curve is not None
+            figures['trimap'] = trimap_figure(trimap.curve, trimap.curve_before_crf)
+        if metric.confusion.ndim == 2:
+            figures['confusion'] = confusion_figure(metric.confusion, classes)
         plots = {name: _png(figure) for name, figure in figures.items()}
         half = (len(self.samples) + 1) // 2
         title = Path(runner.cfg.filename).stem if runner.cfg.filename else runner.experiment_name
@@ -143,10 +150,13 @@ class ReportHook(Hook):
             config=runner.cfg.pretty_text,
             only_before=metric.only_before_crf,
         )
-        confusion = [[name, *row] for name, row in zip(classes, metric.confusion.tolist(), strict=True)]
+        rows = metric.confusion.reshape(len(classes), -1).tolist()
+        columns = classes if metric.confusion.ndim == 2 else DECISIONS
         files = {f'{name}.png': content for name, content in plots.items()}
-        files['confusion.csv'] = _csv(['truth \\ predicted', *classes], confusion)
-        files |= self._scores_as_csv(curve)
+        files['confusion.csv'] = _csv(
+            ['truth \\ predicted', *columns], [[name, *row] for name, row in zip(classes, rows, strict=True)]
+        )
+        files |= self._scores_as_csv()
         files[FILE] = self._results(title, facts, metrics, costs(runner)).to_json()
         files['index.html'] = page.encode()
         for name, content in files.items():
@@ -154,9 +164,9 @@ class ReportHook(Hook):
                 file.write(content)
 
     def _results(self, title: str, facts: dict[str, str], metrics: dict[str, float], costs: dict) -> Results:
-        scores, before, curve = self.metric.scores, self.metric.scores_before_crf, self.trimap.curve
-        curve_before = self.trimap.curve_before_crf
-        assert scores is not None and curve is not None
+        scores, before = self.metric.scores, self.metric.scores_before_crf
+        curve, curve_before = self._curves()
+        assert scores is not None
         return Results(
             title=title,
             facts=facts,
@@ -164,35 +174,46 @@ class ReportHook(Hook):
             metrics={k: float(v) for k, v in metrics.items() if isinstance(v, Real) and np.isfinite(v)},
             iou=numbers(100 * scores.iou),
             iou_before_crf=numbers(100 * before.iou) if before else None,
-            trimap=numbers(curve.miou),
+            trimap=numbers(curve.miou) if curve else [],
             trimap_before_crf=numbers(curve_before.miou) if curve_before else None,
             images=len(self.metric.images),
             seconds=self.end - self.begin,
             **costs,
         )
 
-    def _scores_as_csv(self, curve: TrimapCurve) -> dict[str, bytes]:
-        """images.csv and trimap.csv, in percent."""
-        metric, before = self.metric, self.trimap.curve_before_crf
+    def _curves(self) -> tuple[TrimapCurve | None, TrimapCurve | None]:
+        """The trimap scores, and those before the CRF, where there are such."""
+        return (self.trimap.curve, self.trimap.curve_before_crf) if self.trimap else (None, None)
+
+    def _scores_as_csv(self) -> dict[str, bytes]:
+        """images.csv and, where there are trimaps, trimap.csv, in percent."""
+        metric = self.metric
         maps = [metric.images, *([metric.images_before_crf] if metric.images_before_crf else [])]
         rows = [
             [rows[0].img_path, *(100 * v for r in rows for v in (r.miou, r.pixel_acc))]
             for rows in zip(*maps, strict=True)
         ]
         header = ['mIoU', 'aAcc', 'mIoU before CRF', 'aAcc before CRF'][: 2 * len(maps)]
-        columns = [column for c in (curve, before) if c for column in (c.miou, c.pixel_acc)]
-        widths = [[w + 1, *row] for w, row in enumerate(zip(*columns, strict=True))]
-        return {'images.csv': _csv(['image', *header], rows), 'trimap.csv': _csv(['width', *header], widths)}
+        files = {'images.csv': _csv(['image', *header], rows)}
+        if columns := [column for c in self._curves() if c for column in (c.miou, c.pixel_acc)]:
+            widths = [[w + 1, *row] for w, row in enumerate(zip(*columns, strict=True))]
+            files['trimap.csv'] = _csv(['width', *header], widths)
+        return files
 
     def _card(self, sample: Sample) -> Card:
         image = read_shown(sample.after.img_path, sample.bands)
         ignore_index, palette = self.metric.ignore_index, self.metric.palette
-        maps = {'truth': sample.truth}
+        truth, prediction = sample.truth, sample.prediction
+        if truth.ndim == 3:
+            (truth, prediction), _, palette = as_one_map(
+                [truth, prediction], self.metric.classes, palette, ignore_index
+            )
+        maps = {'truth': truth}
         if sample.prediction_before is not None:
             maps['before CRF'] = sample.prediction_before
-        maps['after CRF' if sample.before else 'prediction'] = sample.prediction
+        maps['after CRF' if sample.before else 'prediction'] = prediction
         pictures = {name: overlay(image, labels, palette, ignore_index=ignore_index) for name, labels in maps.items()}
-        wrong = difference(image, sample.truth, sample.prediction, sample.prediction_before, ignore_index)
+        wrong = difference(image, truth, prediction, sample.prediction_before, ignore_index)
         return Card(sample.after, sample.before, {'image': image, **pictures, 'difference': wrong})
 
 

@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ...checkpoints.bands import inflate_network
 from ...checkpoints.comparison import weights
 from ...checkpoints.strict import check_fit, take_own_classifier, unwrap
 from ...errors import UserError
@@ -15,7 +16,8 @@ class StrictLoadHook(Hook):
     """Refuse a checkpoint that leaves parameters unset or does not fit, where the stack only warns.
 
     Applies to `load_from`, `resume` and test alike. What the checkpoint lacks on purpose is `data_preprocessor` and
-    `num_batches_tracked`.
+    `num_batches_tracked`. A training from a network for three bands inflates its first convolution to the bands of the
+    model (`checkpoints.bands.inflate_weight`).
 
     Args:
         drop_classifier: Train from `load_from` with classifiers of the model's own, because the classes are others.
@@ -43,13 +45,16 @@ class StrictLoadHook(Hook):
             )
         model = unwrap(runner.model)
         state = weights(checkpoint)
-        if self.drop_classifier and not resume_of(runner):
-            if 'train' not in built_loops(runner):
-                raise UserError(
-                    f'drop_classifier=True would evaluate {source} with an untrained classifier: leave '
-                    f'default_hooks.strict_load.drop_classifier out when testing'
-                )
-            take_own_classifier(model, state, source)
+        starts = 'train' in built_loops(runner) and not resume_of(runner)
+        if self.drop_classifier and not starts and not resume_of(runner):
+            raise UserError(
+                f'drop_classifier=True would evaluate {source} with an untrained classifier: leave '
+                f'default_hooks.strict_load.drop_classifier out when testing'
+            )
+        if starts:
+            if self.drop_classifier:
+                take_own_classifier(model, state, source)
+            inflate_network(model, state, source)
             loaded_next = checkpoint.get('state_dict', checkpoint)
             loaded_next.clear()
             loaded_next.update(state)

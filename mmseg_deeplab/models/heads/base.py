@@ -1,6 +1,7 @@
 """What every DeepLab head has in common."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -31,6 +32,10 @@ class DeepLabHead(BaseDecodeHead):
         align_corners: Whether resizes put corners on corners.
         upsample_logits: Whether the loss is on logits resized to the labels (v3, section 4.1), or on the logits as they
             are, against labels taken at their stride, as in v1 and v2.
+        multi_label: Whether a pixel has any number of the classes: each is learnt and decided for itself, by a sigmoid,
+            as two classes in one channel are; labels are (N, num_classes, H, W) of 0, 1 and `ignore_index`. In a
+            `DeepLab` only.
+        threshold: Probability from which on a class is predicted, with `multi_label` (0.5) or a single channel.
         kwargs: Further arguments of MMSegmentation's `BaseDecodeHead`. `loss_decode` is `SegCrossEntropy` if not
             stated; one of MMSegmentation's losses is replaced by this package's form of it, see `losses`.
     """
@@ -50,13 +55,16 @@ class DeepLabHead(BaseDecodeHead):
         channels: int = 256,
         align_corners: bool = True,
         upsample_logits: bool = True,
+        multi_label: bool = False,
         **kwargs,
     ):
         kwargs.setdefault('dropout_ratio', 0)
-        one_channel = (kwargs.get('out_channels') or num_classes) == 1
+        one_channel = multi_label or (kwargs.get('out_channels') or num_classes) == 1
         kwargs.setdefault('loss_decode', dict(type='SegCrossEntropy', use_sigmoid=one_channel))
         kwargs.setdefault('norm_cfg', dict(type='BN'))
-        _check_channels(num_classes, kwargs.get('out_channels'), kwargs.get('threshold'))
+        if multi_label:
+            kwargs.setdefault('threshold', 0.5)
+        _check_channels(num_classes, kwargs.get('out_channels'), kwargs.get('threshold'), multi_label)
         void = kwargs.get('ignore_index', 255)
         if 'ignore_index' in kwargs:
             _check_void(void, num_classes)
@@ -64,11 +72,13 @@ class DeepLabHead(BaseDecodeHead):
         super().__init__(in_channels, channels, num_classes=num_classes, align_corners=align_corners, **kwargs)
         self.output_stride = output_stride
         self.upsample_logits = upsample_logits
+        self.multi_label = multi_label
         for loss in self.losses():
-            check_loss(loss, self.out_channels, void)
-        if self.sampler is not None and self.out_channels == 1:
+            _check_loss(loss, 1 if multi_label else self.out_channels, void, multi_label)
+        if self.sampler is not None and one_channel:
             raise UserError(
-                'decode_head.sampler compares the classes of a pixel, but the head has one channel (out_channels=1): '
+                'decode_head.sampler compares the classes of a pixel, but the head has one channel '
+                f'({"for each class, multi_label=True" if multi_label else "out_channels=1"}): '
                 "leave it out, and take loss_decode=dict(type='SegOhemCrossEntropy') instead"
             )
 
@@ -81,13 +91,22 @@ class DeepLabHead(BaseDecodeHead):
         return self._transform_inputs(features)
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
-        """Loss and accuracy of logits (N, C, h, w) against the labels of the samples."""
+        """Loss and accuracy of logits (N, C, h, w) against the labels (1, H, W) or (C, H, W) of the samples."""
         _check_void(self.ignore_index, self.num_classes)
         labels = self._stack_batch_gt(batch_data_samples)
+        expected = self.num_classes if self.multi_label else 1
+        if labels.shape[1] != expected:
+            raise UserError(
+                f'the masks have {labels.shape[1]} labels a pixel, but decode_head.multi_label={self.multi_label} with '
+                f"{self.num_classes} classes takes {expected}: masks='bands' of an ImageMaskFolder and "
+                'multi_label=True belong together'
+            )
         if self.upsample_logits:
             seg_logits = resize(seg_logits, labels.shape[2:], self.align_corners)
         else:
             labels = subsample_labels(labels, seg_logits.shape[2:])
+        if self.multi_label:  # each class of a picture is one of two classes in one channel
+            seg_logits, labels = (maps.flatten(0, 1).unsqueeze(1) for maps in (seg_logits, labels.long()))
         weight = None if self.sampler is None else self.sampler.sample(seg_logits, labels)
         labels = labels.squeeze(1)
         found: dict[str, Tensor] = {}
@@ -101,10 +120,35 @@ class DeepLabHead(BaseDecodeHead):
     @torch.no_grad()
     def _accuracy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Percentage of the batch's labelled pixels whose class is the predicted one; 0 where there are none."""
-        binary = self.out_channels == 1
+        binary = logits.shape[1] == 1
         guess = (logits[:, 0].sigmoid() > float(self.threshold or 0)).long() if binary else logits.argmax(dim=1)
         labelled = labels != self.ignore_index
         return 100 * ((guess == labels) & labelled).sum() / batch_mean(labelled.sum().float()).clamp(min=1)
+
+    def predict(self, inputs: Any, batch_img_metas: list[dict], test_cfg: Any) -> Tensor:
+        """Logits at the size of the images, as segmentors of MMSegmentation want them, which take the best class.
+
+        Raises:
+            UserError: Several labels a pixel, of which those would keep one.
+        """
+        if self.multi_label:
+            raise UserError(
+                "decode_head.multi_label=True needs model.type='DeepLab': another segmentor gives each pixel its best "
+                'class alone'
+            )
+        return super().predict(inputs, batch_img_metas, test_cfg)
+
+
+def _check_loss(loss: nn.Module, channels: int, void: int | None, multi_label: bool) -> None:
+    try:
+        check_loss(loss, channels, void)
+    except UserError as error:
+        if not multi_label:
+            raise
+        raise UserError(
+            f'decode_head.multi_label=True computes the loss of each class for itself, in one channel with the labels '
+            f'0 and 1, for which this one is not made: {error}'
+        ) from error
 
 
 def _check_void(ignore_index: int | None, num_classes: int) -> None:
@@ -118,8 +162,13 @@ def _check_void(ignore_index: int | None, num_classes: int) -> None:
         )
 
 
-def _check_channels(num_classes: int, out_channels: int | None, threshold: float | None) -> None:
+def _check_channels(num_classes: int, out_channels: int | None, threshold: float | None, multi_label: bool) -> None:
     """Check that numbers of classes and channels and the threshold between two classes belong together."""
+    if multi_label and (num_classes < 2 or out_channels not in (None, num_classes)):
+        raise UserError(
+            f'decode_head.multi_label=True has a channel for each of two classes or more: num_classes={num_classes}, '
+            f'out_channels={out_channels}. Leave out_channels out; one class alone is two classes, it and background'
+        )
     if out_channels not in (None, 1, num_classes):
         raise UserError(
             f'decode_head.out_channels={out_channels} with num_classes={num_classes}: leave out_channels out, or set '
@@ -132,9 +181,10 @@ def _check_channels(num_classes: int, out_channels: int | None, threshold: float
         )
     if threshold is None:
         return
-    if (out_channels or num_classes) != 1:
+    if not multi_label and (out_channels or num_classes) != 1:
         raise UserError(
-            f'decode_head.threshold={threshold} is for heads of one channel (out_channels=1, two classes); with '
+            f'decode_head.threshold={threshold} is for heads of one channel (out_channels=1, two classes) or '
+            f'multi_label=True; with '
             f'{num_classes} channels the best class is taken. Leave threshold out'
         )
     if not 0 < threshold < 1:
