@@ -108,6 +108,7 @@ setup(
         'export': ['onnx', 'onnxruntime'],
         'h5': ['h5py'],  # checkpoints of Keras
         'large': ['tifffile>=2023.1.23', 'imagecodecs'],  # TIFFs by strips and tiles, and their compressions
+        'sam': ['transformers>=4.40'],  # the Segment Anything Model of `SAMRefiner`
         'tensorboard': ['tensorboard'],
         'timm': ['timm>=1.0'],  # encoders of `TimmEncoder`
         'web': ['gradio>=6'],  # the page of `deeplab demo-server`

@@ -46,6 +46,8 @@ def _small(config: Config) -> dict:
     model.backbone.init_cfg = None
     if model.backbone.type == 'DeepLabResNet':
         model.backbone.base_channels = 8
+    if model.decode_head.type == 'FCNSkipHead':
+        model.decode_head.channels = 64
     return model
 
 
@@ -53,7 +55,7 @@ def test_there_are_configs_of_every_version():
     names = [path.name for path in CONFIGS]
     for version in ('deeplabv1_', 'deeplabv2_', 'deeplabv3_', 'deeplabv3plus_'):
         assert sum(name.startswith(version) for name in names) >= 10, version
-    assert sum(path.parent.name == 'baselines' for path in CONFIGS) == 8
+    assert sum(path.parent.name == 'baselines' for path in CONFIGS) == 14
 
 
 @pytest.fixture
@@ -100,7 +102,8 @@ def test_it_keeps_to_the_rules(path):
     assert f'One device, batch {batch}, {iterations} iterations' in header
     assert config.auto_scale_lr == dict(enable=False, base_batch_size=batch)
     version = r'deeplabv(1|2|3|3plus)'
-    network = r'(fcn_r50|pspnet_r50|unet|segformer_b0)' if path.parent.name == 'baselines' else rf'{version}_[a-z]+\d+'
+    baseline = r'(fcn_r50|fcn(8|16|32)s_vgg16|pspnet_r50|unet|segformer_b0|knet_r50)'
+    network = baseline if path.parent.name == 'baselines' else rf'{version}_[a-z]+\d+'
     data = '|'.join(DATASETS_IN_NAMES)
     assert re.fullmatch(rf'{network}(_[a-z0-9-]+)*_({data})(_[a-z0-9_]+)?', path.stem), 'name grammar'
 

@@ -18,12 +18,12 @@ from ..checkpoints.zoo import PRETRAINED, pretrained
 from ..config_files import read_config
 from ..crf.memory import keep_freed_memory
 from ..datasets import ImageMaskFolder, iter_datasets, set_data_root
-from ..engine.hooks import DenseCRFHook
+from ..engine.hooks import DenseCRFHook, RefinerHook
 from ..errors import UserError
 from ..evaluation import SegmentationMetric
 from ..models import DeepLab
 from ..preflight import merge_options
-from .options import crf_of
+from .options import crf_of, refiner_of
 
 
 def load_train_config(args: Namespace) -> Config:
@@ -63,10 +63,11 @@ def load_test_config(args: Namespace) -> Config:
         _save_predictions(cfg, args.out)
     configured = list(cfg.get('custom_hooks') or [])
     hooks = []
-    crf = crf_of(args)
-    if crf is not None:
-        configured = [hook for hook in configured if hook.get('type') not in ('DenseCRFHook', DenseCRFHook)]
-        hooks.append(dict(type='DenseCRFHook', **crf))
+    crf, refiner = crf_of(args), refiner_of(args)
+    if crf is not None or refiner is not None:
+        refining = ('DenseCRFHook', DenseCRFHook, 'RefinerHook', RefinerHook)
+        configured = [hook for hook in configured if hook.get('type') not in refining]
+        hooks.append(dict(type='DenseCRFHook', **crf) if crf else dict(type='RefinerHook', **(refiner or {})))
     if args.show_dir is not None:
         hooks.append(dict(type='PanelHook', out_dir=args.show_dir))
     if args.report is not None:

@@ -68,6 +68,34 @@ def crf_of(args: Namespace) -> dict[str, Any] | None:
     return dict(preset=args.crf, **options)
 
 
+def add_refiner_arguments(parser: ArgumentParser) -> None:
+    """Add the options that `refiner_of` reads: those of the CRF, and of what may stand in its place."""
+    add_crf_arguments(parser)
+    parser.add_argument(
+        '--refine',
+        nargs='+',
+        metavar=('NAME', 'KEY=VALUE'),
+        help='in place of --crf: guided [radius=8 eps=1e-4], or sam weights=FOLDER',
+    )
+
+
+def refiner_of(args: Namespace) -> dict[str, Any] | None:
+    """What the command line says of refining, as arguments of `inference.make_refiner`; None without `--refine`.
+
+    Raises:
+        UserError: For options that can't be read, and beside `--crf`.
+    """
+    if args.refine is None:
+        return None
+    if args.crf is not None:
+        raise UserError('--crf and --refine: one of them refines; leave the other out')
+    name, *pairs = args.refine
+    options = parse_options(pairs)
+    if 'refiner' in options:
+        raise UserError(f'--refine {name} refiner={options["refiner"]}: the name comes first, and once')
+    return dict(refiner=name, **options)
+
+
 def add_shard_argument(parser: ArgumentParser) -> None:
     """Add the option that `shard_of` reads."""
     parser.add_argument('--shard', metavar='I/N', help='take part I of N, from 0 on; default: the launcher')

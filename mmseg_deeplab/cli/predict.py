@@ -12,12 +12,12 @@ import os
 
 import torch
 
-from ..inference import init_model, predict_to_folder
+from ..inference import init_model, make_refiner, predict_to_folder
 from ..inference.folder import SUFFIXES
 from ..preflight.places import check_folder
 from ..progress import progress
 from .configure import load_config, use_published
-from .options import CfgOptions, add_crf_arguments, add_shard_argument, crf_of, shard_of
+from .options import CfgOptions, add_refiner_arguments, add_shard_argument, crf_of, refiner_of, shard_of
 
 LOCAL_RANKS = ('LOCAL_RANK', 'SLURM_LOCALID', 'OMPI_COMM_WORLD_LOCAL_RANK')
 """Variables of torchrun, slurm and Open MPI that number the processes of a machine, and so its GPUs."""
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         '--save', nargs='+', default=['mask', 'overlay'], metavar='KIND',
         help=f'what to write beside masks and areas.csv, of {", ".join(SUFFIXES)} (default: mask overlay)',
     )  # fmt: skip
-    add_crf_arguments(parser)
+    add_refiner_arguments(parser)
     parser.add_argument('--tta', action='store_true', help='average over the scales and flips of tta_pipeline')
     parser.add_argument('--eval-output-stride', type=int, metavar='N', help='same weights at another output stride')
     parser.add_argument('--batch-size', type=int, default=1, help='pictures of one size that go together (default: 1)')
@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     if device == 'auto' and torch.cuda.is_available():
         local = next((os.environ[name] for name in LOCAL_RANKS if os.environ.get(name, '').isdecimal()), '0')
         device = f'cuda:{int(local) % torch.cuda.device_count()}'
-    crf = crf_of(args)
+    refiner = refiner_of(args)
+    crf = crf_of(args) if refiner is None else make_refiner(**refiner)
     shard = shard_of(args)
     check_folder(args.out, 'out', '--out')
     use_published(args)

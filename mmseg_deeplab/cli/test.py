@@ -8,7 +8,7 @@ import argparse
 
 from ..preflight import check
 from .configure import build_runner, close_process_group, load_test_config
-from .options import add_common_arguments, add_crf_arguments
+from .options import add_common_arguments, add_refiner_arguments
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument(
         '--eval-output-stride', type=int, metavar='N', help='same weights at another output stride: 8, 16 or 32'
     )
-    add_crf_arguments(parser)
+    add_refiner_arguments(parser)
     args = parser.parse_args()
     cfg = load_test_config(args)
     check(cfg, 'test', check_all=args.check_all)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -26,7 +26,7 @@ class CRFPool:
     as a context manager, or call `close`.
 
     Args:
-        crf: what to run; results come back on the device of the scores.
+        crf: what to run, or any function of image and scores; results come back on the device of the scores.
         workers: number of threads, by default that of the CPUs this process may use.
 
     Example:
@@ -35,7 +35,7 @@ class CRFPool:
                 ...
     """
 
-    def __init__(self, crf: DenseCRF, workers: int | None = None):
+    def __init__(self, crf: DenseCRF | Callable, workers: int | None = None):
         workers = allowed_cpus() if workers is None else workers
         if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
             raise UserError(f'workers={workers!r}: expected a whole number >= 1')

@@ -36,6 +36,7 @@ def describe(runner: Runner) -> dict[str, str]:
     if 'test' in loops:
         tta = f'{type(model).__name__} over the views of tta_pipeline' if isinstance(model, BaseTTAModel) else 'none'
         rows += [('test-time augmentation', tta), ('dense CRF', _crf_line(runner.cfg))]
+        rows += [('refined by', _settings(hook)) for hook in _hooks_of(runner.cfg, 'RefinerHook')]
     rows += [
         ('device', _device_line(runner.world_size)),
         ('work dir', runner.work_dir),
@@ -149,11 +150,17 @@ def _training_rows(runner: Runner) -> list[tuple[str, str]]:
 
 def _crf_line(cfg: Config) -> str:
     """The dense CRF of a test as its config asks for it, in a hook or in the loop."""
-    hooks = [hook for hook in cfg.get('custom_hooks') or () if _name(hook['type']) == 'DenseCRFHook']
+    hooks = _hooks_of(cfg, 'DenseCRFHook')
     settings = hooks[0] if hooks else (cfg.get('test_cfg') or {}).get('crf')
-    if settings is None:
-        return 'none'
-    return ', '.join(f'{name} {value}' for name, value in settings.items() if name != 'type') or 'defaults'
+    return 'none' if settings is None else _settings(settings) or 'defaults'
+
+
+def _hooks_of(cfg: Config, kind: str) -> list[dict]:
+    return [hook for hook in cfg.get('custom_hooks') or () if _name(hook['type']) == kind]
+
+
+def _settings(group: dict) -> str:
+    return ', '.join(f'{name} {value}' for name, value in group.items() if name != 'type')
 
 
 def _name(kind: str | type) -> str:

@@ -25,6 +25,7 @@ from ..crf.pool import allowed_cpus
 from ..errors import UserError
 from ..inference.fast import fast_copy
 from ..inference.refine import check_one_label, crf_input, keep_logits, make_crf, original_pixels, set_refined
+from ..inference.refiner import Refiner
 from ..upstream import built_loops, set_loop
 
 WAITING_BYTES = 128 * 2**20
@@ -46,8 +47,8 @@ class _RefiningLoop(BaseLoop):
 
     Args:
         runner, dataloader, evaluator, fp16: As of MMEngine's loops.
-        crf: Refines every prediction: a `DenseCRF` of logits or the arguments of `inference.refine.make_crf`. None
-            leaves the network's answer.
+        crf: Refines every prediction: a `DenseCRF` of logits, the arguments of `inference.refine.make_crf`, or another
+            refiner. None leaves the network's answer.
         workers: How many images each process refines at once beside the network; None takes the CPUs that the process
             may use, divided by the processes of this machine; 0 refines between the network's passes. On a GPU, whole
             batches are refined there, without workers.
@@ -67,7 +68,7 @@ class _RefiningLoop(BaseLoop):
         dataloader: Any,
         evaluator: Any,
         fp16: bool = False,
-        crf: DenseCRF | dict | None = None,
+        crf: DenseCRF | Refiner | dict | None = None,
         workers: int | None = None,
         fast: bool = False,
     ):
@@ -166,7 +167,7 @@ class _RefiningLoop(BaseLoop):
         refined = first.result()
         self.runner.message_hub.update_scalar(f'{self.stage}/crf_time', time.perf_counter() - begin)
         for sample, q in zip(first.samples, refined, strict=True):
-            set_refined(self._network, sample, q)
+            set_refined(self._network, sample, q, isinstance(self.crf, DenseCRF))
         self._hand_over(first.index, first.batch, first.samples)
 
     def _hand_over(self, idx: int, batch: Any, samples: list[SegDataSample]) -> None:

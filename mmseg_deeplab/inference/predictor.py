@@ -38,6 +38,7 @@ from .prediction import Prediction
 from .rasters import Raster, raster_of, shape_of
 from .readers import Picture, is_one, pictures_of
 from .refine import check_one_label, has_several_labels, keep_logits, make_crf, set_refined, take_logits
+from .refiner import Refiner
 from .tiles import TiledPicture, is_larger, tile_size
 
 AHEAD = 4
@@ -60,7 +61,7 @@ class UnreadablePicturesError(UserError):
 def predict(
     model: Segmentor,
     source: Any,
-    crf: DenseCRF | str | dict | None = None,
+    crf: DenseCRF | Refiner | str | dict | None = None,
     tta: bool = False,
     batch_size: int = 1,
     workers: int | None = None,
@@ -75,8 +76,8 @@ def predict(
         model: From `init_model`, or any segmentor of MMSegmentation with its `cfg`.
         source: One picture or many, see `readers.pictures_of`. Where the config's LoadImage takes `bands`, an array
             (H, W) or (H, W, bands) is what it would be in a .npy file: its bands are chosen and its range is checked.
-        crf: Refines the answers: a preset or file by name, such as 'v2_r101', arguments of `refine.make_crf`, or a
-            `DenseCRF` made with `input='logits'`.
+        crf: Refines the answers: a preset or file by name, such as 'v2_r101', arguments of `refine.make_crf`, a
+            `DenseCRF` made with `input='logits'`, or another refiner, such as a `GuidedFilter`.
         tta: Whether the probabilities of the scales and flips of the config's `tta_pipeline` are averaged.
         batch_size: Pictures that go through the network together, where their sizes allow it.
         workers: Threads that refine; None takes the CPUs that this process may use, 0 refines between the network's
@@ -110,7 +111,7 @@ def tiled(model: Segmentor, raster: Raster, tile: int | Sequence[int], **options
 
 def _session(
     model: Segmentor,
-    crf: DenseCRF | str | dict | None = None,
+    crf: DenseCRF | Refiner | str | dict | None = None,
     tta: bool = False,
     batch_size: int = 1,
     workers: int | None = None,
@@ -129,7 +130,9 @@ def _session(
     return _Session(model, crf, tta, batch_size, workers, None if tile is None else tile_size(tile))
 
 
-def segment(model: Segmentor, image: str | Path | np.ndarray, crf: DenseCRF | str | None = None) -> np.ndarray:
+def segment(
+    model: Segmentor, image: str | Path | np.ndarray, crf: DenseCRF | Refiner | str | None = None
+) -> np.ndarray:
     """Segment one image: the labels (H, W) of `predict`, uint8 (uint16 for more than 256 classes)."""
     prediction = predict(model, image, crf)
     assert isinstance(prediction, Prediction)
@@ -149,7 +152,7 @@ class _Session:
     def __init__(
         self,
         model: Segmentor,
-        crf: DenseCRF | None,
+        crf: DenseCRF | Refiner | None,
         tta: bool,
         batch_size: int,
         workers: int | None,

@@ -1,4 +1,4 @@
-"""The dense CRF on what any MMSegmentation segmentor predicts."""
+"""The dense CRF, or another refiner, on what any MMSegmentation segmentor predicts."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -23,6 +23,12 @@ from ..errors import UserError
 from ..evaluation.metric import BEFORE_CRF
 from ..models import DeepLab, DeepLabTTA
 from ..models.segmentor import keeping_logits
+from .guided import GuidedFilter
+from .refiner import Refiner
+from .sam import SAMRefiner
+
+REFINERS: dict[str, Callable[..., Refiner]] = {'guided': GuidedFilter, 'sam': SAMRefiner}
+"""Refiners beside the dense CRF, by the names that configs and the command line have for them."""
 
 
 def make_crf(preset: str | Path | None = None, input: Input = 'logits', **parameters: Any) -> DenseCRF:
@@ -44,26 +50,42 @@ def make_crf(preset: str | Path | None = None, input: Input = 'logits', **parame
     return DenseCRF(**values, input=input)
 
 
+def make_refiner(refiner: str, **parameters: Any) -> Refiner:
+    """Build a refiner by its name in `REFINERS`.
+
+    Raises:
+        UserError: For an unknown name, and for a parameter that does not exist, is missing or has no such value.
+    """
+    if refiner not in REFINERS:
+        raise UserError(f'there is no refiner {refiner!r}; there are {", ".join(REFINERS)}; the dense CRF is --crf')
+    signature = inspect.signature(REFINERS[refiner])
+    try:
+        signature.bind(**parameters)
+    except TypeError as error:
+        raise UserError(f'the refiner {refiner!r}: {error}; it takes {", ".join(signature.parameters)}') from None
+    return REFINERS[refiner](**parameters)
+
+
 def has_several_labels(model: nn.Module) -> bool:
     """Whether a segmentor gives a pixel any number of labels (`decode_head.multi_label`)."""
     return bool(getattr(unwrap(model), 'multi_label', False))
 
 
 def check_one_label(model: nn.Module) -> None:
-    """Raise UserError for a segmentor that gives a pixel several labels, which the dense CRF can not."""
+    """Raise UserError for a segmentor that gives a pixel several labels, which nothing that refines can."""
     if has_several_labels(model):
         raise UserError(
-            'the dense CRF gives each pixel one label, and this model several (decode_head.multi_label=True): leave '
-            'the CRF out'
+            'the dense CRF gives each pixel one label, as other refiners do, and this model several '
+            '(decode_head.multi_label=True): leave what refines out'
         )
 
 
-def refine(model: nn.Module, sample: SegDataSample, crf: DenseCRF, pixels: Tensor | None = None) -> None:
+def refine(model: nn.Module, sample: SegDataSample, crf: DenseCRF | Refiner, pixels: Tensor | None = None) -> None:
     """Replace a sample's prediction by the refined one; arguments as those of `crf_input`."""
-    set_refined(model, sample, crf(*crf_input(model, sample, pixels)))
+    set_refined(model, sample, crf(*crf_input(model, sample, pixels)), isinstance(crf, DenseCRF))
 
 
-def attach(model: Any, crf: DenseCRF) -> Callable[[], None]:
+def attach(model: Any, crf: DenseCRF | Refiner) -> Callable[[], None]:
     """Let every `model.test_step` refine its samples, for `inference_model`, `MMSegInferencer` and the like.
 
     Where a sample names no file (inference on an array), the image is the model's input, brought back to its original
@@ -71,7 +93,7 @@ def attach(model: Any, crf: DenseCRF) -> Callable[[], None]:
 
     Args:
         model: A segmentor or a `DeepLabTTA`.
-        crf: Made with `input='logits'`.
+        crf: Made with `input='logits'`, or another refiner.
 
     Returns:
         A function that undoes it.
@@ -163,10 +185,15 @@ def take_logits(model: nn.Module, sample: Any) -> Tensor:
     return logits
 
 
-def set_refined(model: nn.Module, sample: Any, q: Tensor) -> None:
-    """Replace the sample's prediction by that of the refined probabilities (C, H, W)."""
+def set_refined(model: nn.Module, sample: Any, q: Tensor, keep_before: bool = True) -> None:
+    """Replace the sample's prediction by that of the refined probabilities (C, H, W).
+
+    Args:
+        keep_before: Whether the network's own stays beside it, for scores and pictures before the CRF.
+    """
     label, before = labels_of(model, q), sample.pred_sem_seg
-    sample.set_data({BEFORE_CRF: before, 'pred_sem_seg': PixelData(data=label[None].to(before.data.device))})
+    kept = {BEFORE_CRF: before} if keep_before else {}
+    sample.set_data({**kept, 'pred_sem_seg': PixelData(data=label[None].to(before.data.device))})
 
 
 def labels_of(model: nn.Module, q: Tensor) -> Tensor:

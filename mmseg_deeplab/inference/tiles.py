@@ -24,6 +24,7 @@ from .graphs import takes_rgb
 from .pooling import Pooled, Selection, pool
 from .rasters import Raster
 from .refine import has_several_labels, labels_of
+from .refiner import Refiner
 
 OVERLAP = 384
 """Pixels that neighbouring tiles share at least. On this much, features of the real networks hardly differ from those
@@ -40,7 +41,7 @@ class Network(Protocol):
     """What a picture needs of a session with a model."""
 
     model: Any
-    crf: DenseCRF | None
+    crf: DenseCRF | Refiner | None
     tta: bool
     classes: Sequence[str]
 
@@ -74,20 +75,28 @@ class Tiles:
     columns: list[Span]
 
     @classmethod
-    def of(cls, shape: tuple[int, int], tile: tuple[int, int], model: Any, crf: DenseCRF | None) -> Tiles:
+    def of(cls, shape: tuple[int, int], tile: tuple[int, int], model: Any, crf: DenseCRF | Refiner | None) -> Tiles:
         """Tiles of at most (height, width) pixels and what neighbours share, on the network's grid.
 
         Raises:
-            UserError: For tiles that are smaller than the grid.
+            UserError: For tiles that are smaller than the grid, and a refiner that needs the whole picture.
         """
         network = unwrap(model)
         grid = network.grid if isinstance(network, DeepLab) else OTHER_GRID
         if min(tile) < grid:
             raise UserError(f'tile={tile}: this network needs tiles of {grid} pixels at least; take 1024 or more')
-        stds = [std for kernel in crf.kernels for std in kernel.position_stds()] if crf else []
-        overlap = math.ceil(max([OVERLAP, *(CRF_REACH * std for std in stds)]) / grid) * grid
+        overlap = math.ceil(max(OVERLAP, _reach(crf)) / grid) * grid
         spans = [tile_spans(length, side, overlap, grid) for length, side in zip(shape, tile, strict=True)]
         return cls(*spans)
+
+
+def _reach(crf: DenseCRF | Refiner | None) -> float:
+    """Pixels up to which what refines looks beyond each."""
+    if isinstance(crf, DenseCRF):
+        return CRF_REACH * max((std for kernel in crf.kernels for std in kernel.position_stds()), default=0)
+    if crf is not None and crf.reach is None:
+        raise UserError(f'{type(crf).__name__} looks at whole pictures: leave out the tiles, or the refiner')
+    return 0 if crf is None or crf.reach is None else crf.reach
 
 
 def is_larger(shape: tuple[int, int], tile: tuple[int, int]) -> bool:

@@ -48,19 +48,22 @@ class SamePadConv2d(nn.Conv2d):
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """Max pooling of 3x3 cells with a padding of 1, of which `ceil_mode` can be exported with free sizes.
+    """Max pooling of 3x3 cells with a padding of 1, or 2x2, of which `ceil_mode` can be exported with free sizes.
 
     Ceil mode, which makes a difference at a stride of 2 only, is then floor mode over one more row and column. In eager
     mode that would only take memory.
     """
 
-    def __init__(self, stride: int, ceil_mode: bool):
-        super().__init__(3, stride, padding=1, ceil_mode=ceil_mode and stride == 2)
+    def __init__(self, stride: int, ceil_mode: bool, kernel: int = 3):
+        super().__init__(kernel, stride, padding=kernel // 3, ceil_mode=ceil_mode and stride == 2)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Map (N, C, h, w) to (N, C, (h - 1) // stride + 1, ...), or h // stride + 1 in ceil mode at a stride of 2."""
+        """Map (N, C, h, w) to (N, C, (h - 1) // stride + 1, ...), or h // stride + 1 in ceil mode at a stride of 2.
+
+        2x2 cells, at a stride of 2: h // 2, or (h + 1) // 2 in ceil mode.
+        """
         if self.ceil_mode and torch.compiler.is_compiling():
-            return F.max_pool2d(F.pad(input, (0, 1, 0, 1), value=-torch.inf), 3, 2, padding=1)
+            return F.max_pool2d(F.pad(input, (0, 1, 0, 1), value=-torch.inf), self.kernel_size, 2, self.padding)
         return super().forward(input)
 
 

@@ -17,6 +17,7 @@ from mmseg.registry import EVALUATOR, HOOKS, LOG_PROCESSORS, METRICS, MODELS, PA
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..crf import DenseCRF
 from ..evaluation.scores import wrong_best
 from ..upstream import has_visualizer
 from .building import build_part, check_group, explained
@@ -214,7 +215,7 @@ def check_save_best(hooks: Mapping[str, Hook], metrics: list[BaseMetric]) -> Non
     Raises:
         PreflightError: it gives none of that name. What metrics of other packages give is not known.
     """
-    crf = any('val' in getattr(hook, 'stages', ()) for hook in hooks.values())
+    crf = any(isinstance(getattr(hook, 'crf', None), DenseCRF) and 'val' in hook.stages for hook in hooks.values())
     others = [name for hook in hooks.values() for name in getattr(hook, 'score_names', ())]
     for key, hook in hooks.items():
         if wrong := wrong_best(getattr(hook, 'save_best', None), metrics, crf, others):

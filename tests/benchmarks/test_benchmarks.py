@@ -4,12 +4,15 @@ import importlib
 import importlib.util
 import json
 import re
+import runpy
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from lively_network import save_lively_checkpoint
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmseg.registry import MODELS
@@ -156,3 +159,55 @@ def test_soak(part, repo, monkeypatch):
     soak = importlib.import_module('soak')
     found = soak.run_part(part, 20)
     assert found['number'] == 20 and found['late'] > 50 and found['files'] <= 0
+
+
+def test_refinement(run, repo, tmp_path):
+    """A row for each way, the same numbers for a refiner that leaves the network's answer."""
+    config = repo / 'configs/deeplabv3plus_mobilenetv2_demo.py'
+    make_demo_dataset(tmp_path / 'data', 2, 2)
+    save_lively_checkpoint(config, tmp_path / 'lively.pth')
+    replaced = {'configs/deeplabv3_mobilenetv2_voc.py': str(config), 'mnv2.pth': str(tmp_path / 'lively.pth')}
+    replaced['VOC2012_ANIMALS'] = str(tmp_path / 'data')
+    small = ['--images', 2, '--classes', 'background', 'zebra', 'flag']
+    (printed,) = run('refinement', 'docs/results.md', small, replaced)
+    assert printed.startswith('2 images, 3 classes')
+    for name in ('network', 'six scales and flips', 'guided filter', 'dense CRF, v2_r101'):
+        assert re.search(rf'^\| {name} \| {NUMBER} \| {NUMBER} \| {NUMBER} \|$', printed, re.M), name
+    assert '| SAM | unmeasured: no weights here |' in printed
+    refinement = sys.modules['refinement']
+    rows = [refinement.Row(3), refinement.Row(3)]
+    for row, labels in zip(rows, ([[0, 1], [2, 2]], [[0, 1], [1, 2]]), strict=True):
+        with pytest.MonkeyPatch.context() as patch:
+            prediction = SimpleNamespace(labels=np.array(labels))
+            patch.setattr(refinement, 'predict', lambda *args, prediction=prediction, **options: prediction)
+            row.add(None, 'x', np.array([[0, 1], [2, 255]]), np.array([[False, True], [True, True]]))
+    assert '| 100.00 | 100.00 |' in rows[0].text('right', [0, 1, 2])
+    # Of three pixels the second is a hit; class 1 is predicted once too often, class 2 never.
+    assert f'| {100 * (1 + 0.5 + 0) / 3:.2f} | {100 * (0.5 + 0) / 2:.2f} |' in rows[1].text('wrong', [0, 1, 2])
+
+
+@pytest.mark.parametrize('name', ['fcn8s_vgg16_demo', 'timm:resnet18'])
+def test_every_model(name, repo, monkeypatch, tmp_path):
+    """Trained, tested and answered, in this process."""
+    if name.startswith('timm:'):
+        pytest.importorskip('timm', reason="pip install 'mmseg_deeplab[timm]'", exc_type=ImportError)
+    monkeypatch.syspath_prepend(str(repo / 'benchmarks'))
+    monkeypatch.chdir(tmp_path)
+    every_model = importlib.import_module('every_model')
+
+    def run_tool(*words):
+        monkeypatch.setattr(sys, 'argv', [str(word) for word in words])
+        runpy.run_path(sys.argv[0], run_name='__main__')
+
+    monkeypatch.setattr(every_model, 'run_tool', run_tool)
+    make_demo_dataset(tmp_path / 'demo', 2, 1)
+    row = every_model.row(name, tmp_path / 'demo', 2)
+    assert re.fullmatch(rf'\| {name} \| {NUMBER}, {NUMBER} \| {NUMBER}, {NUMBER} \| 3 \|', row), row
+
+
+def test_every_seed_has_a_demo(repo, monkeypatch):
+    """Whatever family configs/baselines/ has, one of it is gone through."""
+    monkeypatch.syspath_prepend(str(repo / 'benchmarks'))
+    demos = importlib.import_module('every_model').DEMOS
+    families = {re.match(r'[a-z]+', path.stem)[0] for path in (repo / 'configs/baselines').glob('*.py')}
+    assert {re.match(r'[a-z]+', name)[0] for name in demos} >= families | {'deeplabv'}

@@ -25,7 +25,8 @@ def arguments(repo, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = ['{repo}/configs/_base_/datasets/image_mask_folder.py']\n")
     unset = dict.fromkeys(
-        ('cfg_options', 'work_dir', 'eval_output_stride', 'crf', 'crf_backend', 'crf_mode', 'show_dir', 'report')
+        ('cfg_options', 'work_dir', 'eval_output_stride', 'crf', 'crf_backend', 'crf_mode', 'refine', 'show_dir')
+        + ('report',)
     )
     root, out = str(tmp_path / 'set'), str(tmp_path / 'out')
     return Namespace(

@@ -20,7 +20,7 @@ from mmseg_deeplab.apis import init_model, predict, segment
 from mmseg_deeplab.checkpoints import CheckpointMismatchError
 from mmseg_deeplab.crf import DenseCRF
 from mmseg_deeplab.crf.presets import load_preset
-from mmseg_deeplab.inference import UnreadablePicturesError, keep_logits
+from mmseg_deeplab.inference import GuidedFilter, UnreadablePicturesError, keep_logits
 
 
 @pytest.fixture(scope='module')
@@ -93,6 +93,17 @@ def test_the_crf_is_taken_for_one_call(saved, picture):
     plain = segment(model, picture)
     assert segment(model, picture, crf='v2_r101').shape == plain.shape
     np.testing.assert_array_equal(segment(model, picture), plain)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_another_refiner_is_taken_as_the_crf_is(saved, picture, workers):
+    model = init_model(*saved, device='cpu')
+    network = predict(model, picture)
+    expected = GuidedFilter()(picture, torch.from_numpy(network.probabilities()).log())
+    refined = predict(model, picture, crf=GuidedFilter(), workers=workers)
+    np.testing.assert_allclose(refined.probabilities(), expected, atol=1e-5)
+    assert (refined.labels == expected.argmax(0).numpy()).mean() > 0.999
+    assert (refined.labels != network.labels).any()
 
 
 def test_a_gpu_gives_the_labels_of_the_cpu(saved, picture):

@@ -16,7 +16,7 @@ from torch import nn
 
 from mmseg_deeplab.apis import init_model, predict
 from mmseg_deeplab.cli import predict as command
-from mmseg_deeplab.inference import UnreadablePicturesError, make_crf, pooling, tiles
+from mmseg_deeplab.inference import GuidedFilter, UnreadablePicturesError, make_crf, pooling, tiles
 from mmseg_deeplab.models.layers import ASPP
 
 CONFIG = 'configs/deeplabv3plus_mobilenetv2_demo.py'
@@ -179,6 +179,23 @@ def test_a_crf_that_reaches_far_has_an_overlap_of_its_own(model, xy_std, overlap
         shared = [stop - start for (_, stop), (start, _) in zip(spans, spans[1:], strict=False)]
         assert overlap <= min(shared) <= overlap + 32
         assert max(stop - start for start, stop in spans) <= side + overlap
+
+
+def test_tiles_share_what_another_refiner_looks_at(model, picture):
+    plan = tiles.Tiles.of((2000, 3000), (512, 1024), model, GuidedFilter(radius=200))
+    shared = [stop - start for (_, stop), (start, _) in zip(plan.rows, plan.rows[1:], strict=False)]
+    assert 400 <= min(shared) <= 432
+    expected, tiled = (predict(model, picture, crf=GuidedFilter(), tile=tile) for tile in (None, 128))
+    assert (expected.labels != predict(model, picture).labels).mean() > 0.005
+    assert (tiled.labels == expected.labels).mean() > 0.97
+
+    class Whole(GuidedFilter):
+        def __init__(self):
+            super().__init__()
+            self.reach = None
+
+    with pytest.raises(ValueError, match='Whole looks at whole pictures'):
+        predict(model, picture, crf=Whole(), tile=128)
 
 
 @pytest.mark.parametrize('tile', [0, -3, 2.5, True, '512', (100,), (1, 2, 3), (100, None)])

@@ -101,7 +101,7 @@ def test_frozen_leaves_nothing_to_train():
 
 
 def test_no_other_output_stride():
-    with pytest.raises(ValueError, match=r'output_stride=16 .* choose one of \(8,\): DeepLabVGG has conv5 at rate 2'):
+    with pytest.raises(ValueError, match=r'output_stride=16 .* choose one of \(8, 32\): DeepLabVGG has conv5'):
         DeepLabVGG(output_stride=16)
 
 

@@ -139,6 +139,8 @@ def test_a_score_of_another_metric(cfg):
 def test_a_score_before_the_crf(cfg):
     cfg.default_hooks.checkpoint.update(save_best='before_crf/mIoU', rule='greater')
     assert 'no such score' in problem(cfg)
+    cfg.custom_hooks = [dict(type='RefinerHook', refiner='guided')]  # whose scores are those after it alone
+    assert 'no such score' in problem(cfg)
     cfg.custom_hooks = [dict(type='DenseCRFHook', stages=['val'])]
     check(cfg, 'train')
     cfg.val_evaluator = dict(type='SegmentationMetric', prefix='own')

@@ -47,6 +47,7 @@ def small(words: list[str]) -> list[str]:
         'tools/make_demo_dataset.py': ['--train', '4', '--val', '2'],
         'benchmarks/joint_crf.py': ['--iterations', '1', '--crop', '33', '--crf-iterations', '1', '--seeds', '0'],
         'benchmarks/dense_crf.py': ['--images', '1', '--rounds', '1'],
+        'benchmarks/refinement.py': ['--images', '1'],
     }.get(script, [])
 
 

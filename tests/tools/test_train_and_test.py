@@ -116,6 +116,17 @@ def test_the_dense_crf_by_preset(tools, trained, tmp_path, capsys):
     assert {'mIoU', 'before_crf/mIoU'} <= scores(tmp_path).keys()
 
 
+def test_another_refiner_than_the_crf(tools, trained, tmp_path, capsys):
+    tools.call(
+        'test.py', trained.checkpoint, '--work-dir', tmp_path, '--report', tmp_path / 'report',
+        '--refine', 'guided', 'radius=5', options=['test_dataloader.dataset.indices=2'],
+    )  # fmt: skip
+    assert 'mIoU' in scores(tmp_path) and 'before_crf/mIoU' not in scores(tmp_path)
+    assert re.search(r'refined by +refiner guided, radius 5\n', capsys.readouterr().out)
+    page = (tmp_path / 'report/index.html').read_text(encoding='utf-8')
+    assert 'before CRF' not in page and 'refiner guided, radius 5' in page
+
+
 def test_a_run_does_not_say_that_pictures_are_not_drawn(tools, trained, tmp_path, recwarn):
     """MMSegmentation's hook for its own --show-dir is idle here, and --show-dir draws by another one."""
     tools.call('test.py', trained.checkpoint, '--work-dir', tmp_path, '--show-dir', tmp_path / 'show')

@@ -10,6 +10,7 @@ from .fast_inference import FastInferenceHook
 from .finite import FiniteHook
 from .panels import PanelHook
 from .progress import ProgressHook
+from .refiner import RefinerHook
 from .report import ReportHook
 from .strict_load import StrictLoadHook
 from .validation_loss import ValidationLossHook
@@ -25,6 +26,7 @@ __all__ = [
     'FiniteHook',
     'PanelHook',
     'ProgressHook',
+    'RefinerHook',
     'ReportHook',
     'StrictLoadHook',
     'ValidationLossHook',

@@ -4,19 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ...errors import UserError
 from ...inference.refine import make_crf
-from ..loops import take_loop
-
-STAGES = ('val', 'test')
+from .refiner import STAGES, RefiningHook
 
 
 @HOOKS.register_module()
-class DenseCRFHook(Hook):
+class DenseCRFHook(RefiningHook):
     """Refine predictions with the dense CRF before metrics, pictures and saved results see them.
 
     Each sample's `pred_sem_seg` becomes the refined label map, the network's own moves to `pred_sem_seg_before_crf`,
@@ -40,24 +35,4 @@ class DenseCRFHook(Hook):
         stages: Sequence[str] = STAGES,
         **crf: Any,
     ):
-        self.stages: tuple[str, ...] = (stages,) if isinstance(stages, str) else tuple(stages)
-        if not self.stages or not set(self.stages) <= set(STAGES):
-            raise UserError(f"DenseCRFHook: stages={stages!r}: choose of 'val' and 'test'")
-        if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 0):
-            raise UserError(f'DenseCRFHook: workers={workers!r}: expected None or a whole number >= 0')
-        self.workers = workers
-        self.crf = make_crf(preset, **crf)
-
-    def before_run(self, runner: Runner) -> None:
-        """Give the loops of this run the CRF.
-
-        Raises:
-            UserError: If a loop has another CRF, or is of a kind that can't take one.
-        """
-        for stage in self.stages:
-            loop = take_loop(runner, stage)
-            if loop is None or loop.crf is self.crf:
-                continue
-            if loop.crf is not None:
-                raise UserError(f'two DenseCRFHooks, or one beside a crf in {stage}_cfg: keep one of them')
-            loop.crf, loop.workers = self.crf, self.workers
+        super().__init__(make_crf(preset, **crf), workers, stages)

@@ -14,16 +14,17 @@ STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 @MODELS.register_module()
 class DeepLabVGG(DeepLabBackbone):
-    """VGG-16 without its fully connected layers, at output stride 8: pool4 and pool5 don't stride, conv5 has rate 2.
+    """VGG-16 without its fully connected layers; at output stride 8 pool4 and pool5 don't stride, conv5 has rate 2.
 
     Features: the input image, pool1 (64, stride 2), pool2 (128, stride 4), pool3 (256), pool4 (512) and
     pool5 (512), the last three at stride 8. The names of the parameters are torchvision's, whose weights load as they
     are. Pools are 3x3 as in the LargeFOV and MSc models of the release (its plain 4x4 model has 2x2 ones, from
-    pool1 to pool4).
+    pool1 to pool4). At output stride 32, for FCN, it is VGG-16 as it was: 2x2 pools, all of which stride, and no rates.
 
     Args:
-        output_stride: 8; v1 and v2 train and test VGG at no other.
-        ceil_mode: Ceil-mode pooling, as in Caffe. It differs from floor mode on even sides, of which it makes n/2 + 1.
+        output_stride: 8, of v1 and v2, or 32.
+        ceil_mode: Ceil-mode pooling, as in Caffe. With 3x3 pools it differs from floor mode on even sides, of which it
+            makes n/2 + 1; with 2x2 pools on odd ones, of which it makes (n + 1)/2.
         frozen: Leave out all parameters of training: the second phase of v1 (MSc).
         batch_norm: Whether `norm_cfg` follows each convolution, as in torchvision's vgg16_bn. The papers' VGG-16 has
             none; without pretrained weights it hardly learns.
@@ -45,7 +46,9 @@ class DeepLabVGG(DeepLabBackbone):
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(in_channels, init_cfg)
-        check_output_stride(output_stride, (8,), 'DeepLabVGG has conv5 at rate 2 and fc6 made for stride 8 (v1, v2)')
+        check_output_stride(
+            output_stride, (8, 32), 'DeepLabVGG has conv5 at rate 2 for stride 8 (v1, v2), or no rates for 32 (FCN)'
+        )
         plan = iter(atrous_plan([stride for _ in STAGES for stride in (1, 2)], output_stride))
         layers: list[nn.Module] = []
         self.pools = []
@@ -60,7 +63,7 @@ class DeepLabVGG(DeepLabBackbone):
                 in_channels = channels
             stride, _ = next(plan)  # pools stay dense: the release dilates convolutions only
             self.pools.append(len(layers))
-            layers.append(MaxPool2d(stride, ceil_mode))
+            layers.append(MaxPool2d(stride, ceil_mode, kernel=3 if output_stride == 8 else 2))
         self.features = nn.Sequential(*layers)
         self.frozen = frozen
         if frozen:

@@ -1,0 +1,2 @@
+_base_ = './fcn8s_vgg16.py'
+model = dict(decode_head=dict(prediction_stride=16))

@@ -1,0 +1,68 @@
+# K-Net of three stages on FCN's head and a ResNet-50 of output stride 8, from MMSegmentation.
+norm_cfg = dict(type='SyncBN')
+kernel_update = dict(
+    type='KernelUpdateHead',
+    num_ffn_fcs=2,
+    num_heads=8,
+    num_mask_fcs=1,
+    feedforward_channels=2048,
+    in_channels=512,
+    out_channels=512,
+    dropout=0.0,
+    conv_kernel_size=1,
+    ffn_act_cfg=dict(type='ReLU', inplace=True),
+    with_ffn=True,
+    feat_transform_cfg=dict(conv_cfg=dict(type='Conv2d'), act_cfg=None),
+    kernel_updator_cfg=dict(
+        type='KernelUpdator',
+        in_channels=256,
+        feat_channels=256,
+        out_channels=256,
+        act_cfg=dict(type='ReLU', inplace=True),
+        norm_cfg=dict(type='LN'),
+    ),
+)
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    backbone=dict(
+        type='ResNetV1c',
+        depth=50,
+        strides=(1, 2, 1, 1),
+        dilations=(1, 1, 2, 4),
+        contract_dilation=True,
+        norm_cfg=norm_cfg,
+        init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://resnet50_v1c'),
+    ),
+    decode_head=dict(
+        type='IterativeDecodeHead',
+        num_stages=3,
+        kernel_generate_head=dict(
+            type='FCNHead',
+            in_channels=2048,
+            in_index=3,
+            channels=512,
+            num_convs=2,
+            norm_cfg=norm_cfg,
+            loss_decode=dict(type='SegCrossEntropy'),
+        ),
+    ),
+    auxiliary_head=dict(
+        type='FCNHead',
+        in_channels=1024,
+        in_index=2,
+        channels=256,
+        num_convs=1,
+        concat_input=False,
+        norm_cfg=norm_cfg,
+        loss_decode=dict(type='SegCrossEntropy', loss_weight=0.4),
+    ),
+    test_cfg=dict(mode='whole'),
+)
