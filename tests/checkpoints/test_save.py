@@ -50,11 +50,7 @@ def test_nothing_else_in_the_package_writes_files():
                     ['tensors'],
                 )
             )
-            if (
-                to_a_file
-                or name in ('write_text', 'write_bytes', 'mkstemp')
-                or (name in ('open', 'fdopen') and modes)
-            ):
+            if to_a_file or name in ('write_text', 'write_bytes', 'mkstemp') or (name in ('open', 'fdopen') and modes):
                 found.add(path.relative_to(PACKAGE).as_posix())
     assert 'checkpoints/save.py' in found
     assert found - OTHER_WRITERS == set()
