@@ -9,9 +9,9 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/fast_cpu.py',
 ]
-backbone = dict(init_cfg=None)
-model = dict(num_classes=21, crop_size=_base_.crop_size, backbone=backbone, frozen_bn=('backbone', 'decode_head'))
+size = dict(num_classes=21, crop_size=_base_.crop_size)
+head = dict(initial_weights='kaiming')  # of all short trainings; load_from has others
+model = dict(size, backbone=dict(init_cfg=None), decode_head=head, frozen_bn=('backbone', 'decode_head'))
 optim_wrapper = dict(_base_.fast, optimizer=dict(lr=5e-5, weight_decay=4e-5))
 load_from = 'pretrained/deeplabv3_mnv2_voc.pth'
 train_cfg = dict(max_iters=200, val_interval=100)
-default_hooks = dict(checkpoint=dict(save_best='mIoU_subset'))

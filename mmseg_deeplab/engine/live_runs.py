@@ -30,18 +30,26 @@ class LiveRun:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks: then nobody is warned
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open('w')
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                since = time.strftime('%Y-%m-%d %H:%M:%S')
-                self._file.write(f'process {os.getpid()} on {socket.gethostname()}, since {since}')
-                self._file.flush()
+                file = self._path.open('a+')  # which may be another's, that began in the same second
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    file.close()
+                    raise
+                file.truncate(0)
+                file.write(
+                    f'process {os.getpid()} on {socket.gethostname()}, since {time.strftime("%Y-%m-%d %H:%M:%S")}'
+                )
+                file.flush()
+                self._file = file
 
     def others(self) -> list[str]:
         """The other trainings in the same work dir: process, machine and start."""
         if fcntl is None:
             return []
         paths = sorted(self._path.parent.parent.glob(f'*/{NAME}'))
-        return [text for path in paths if path != self._path and (text := _text_if_locked(path)) is not None]
+        others = [path for path in paths if path != self._path or self._file is None]
+        return [text for path in others if (text := _text_if_locked(path)) is not None]
 
     def end(self) -> None:
         """Take the mark away."""

@@ -77,6 +77,7 @@ OTHER = dict(
     non_local=(True,),
     classifier_channels=(12,),
     align_corners=(True, False),
+    multi_label=(True,),
     upsample_logits=(False,),
     out_channels=(1,),
     threshold=(0.4,),

@@ -156,7 +156,7 @@ def test_one_process_writes_the_log(tmp_path, monkeypatch):
     logs, scalars = list((tmp_path / 'two').rglob('*.log')), list((tmp_path / 'two').rglob('scalars.json'))
     assert len(logs) == len(scalars) == 1
     assert [json.loads(line)['step'] for line in scalars[0].read_text().splitlines()] == [1, 2, 3, 4]
-    assert logs[0].read_text().count('(train) [1][4/8]') == 1
+    assert logs[0].read_text().count('(train) [1][4/4]') == 1
 
 
 def test_a_model_in_shards_is_not_saved_whole(tmp_path, monkeypatch):
