@@ -2,10 +2,11 @@
 # Their batch norm comes folded into the convolutions: convert them with --calibrate. No published figure.
 # python tools/train.py configs/deeplabv3plus_mobilenetv2_tf_voc.py
 # One device, batch 16, 30000 iterations; not timed here; short runs: docs/results.md.
-_base_ = './deeplabv3plus_mobilenetv2_voc.py'
-model = dict(
-    norm_cfg=dict(eps=1e-3),
-    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
-    decode_head=dict(norm_cfg=dict(eps=1e-5)),
-    backbone=dict(init_cfg=dict(checkpoint='pretrained/mobilenet_v2_imagenet.pth', prefix='backbone')),
-)
+_base_ = [
+    '_base_/models/deeplabv3plus_mobilenetv2_tf.py',
+    '_base_/datasets/voc12_aug.py',
+    '_base_/schedules/poly_30k.py',
+    '_base_/default_runtime.py',
+]
+model = dict(num_classes=_base_.num_classes, crop_size=_base_.crop_size)
+optim_wrapper = dict(optimizer=dict(weight_decay=4e-5))  # TensorFlow release, for MobileNet
