@@ -16,7 +16,6 @@ the loop, hooks and log.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from test_loop import make_images
+from test_loop import make_images, status
 
 WAYS = ('mmseg', 'ours', 'fast')
 PARTS = ('load', 'forward', 'backward', 'update', 'other')
@@ -155,25 +154,20 @@ def run_way(way: str, root: str, batch: int, crop: tuple[int, int], iterations: 
     step = seconds.pop('step')
     seconds['forward'] = step - seconds['backward'] - seconds['update']
     seconds['other'] = parts.whole - step - seconds['load']
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else rss()
+    peak = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else status('VmHWM')
     return {
         'images a second': images / parts.whole,
         **{part: 1000 * seconds[part] / images for part in PARTS},
-        'peak memory': peak / 2**20,
+        'peak memory': peak,
     }
-
-
-def rss() -> int:
-    """Peak of this process's resident memory, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def run_process(way: str, root: str, args: argparse.Namespace) -> dict[str, float]:
     """One run of one way in a process of its own."""
-    sizes = [str(value) for value in (args.batch, *args.crop, args.iterations, args.warm)]
     command = [sys.executable, __file__, '--way', way, '--data-root', root]
-    for name, values in (('batch', sizes[:1]), ('crop', sizes[1:3]), ('iterations', sizes[3:4]), ('warm', sizes[4:])):
-        command += [f'--{name}', *values]
+    for name in ('batch', 'iterations', 'warm'):
+        command += [f'--{name}', str(getattr(args, name))]
+    command += ['--crop', *map(str, args.crop)]
     output = subprocess.run(command, env={'OMP_NUM_THREADS': '1', **os.environ}, capture_output=True, text=True)
     if output.returncode:
         sys.exit(output.stderr)
