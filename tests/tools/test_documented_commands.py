@@ -41,7 +41,7 @@ def small(words: list[str]) -> list[str]:
         return [*root, '--work-dir', 'work_dirs/test', '--cfg-options', *LOADERS, *size]
     if script == 'tools/crf_search.py':
         root = [] if '--data-root' in words else ['--data-root', 'VOC2012_ANIMALS']
-        folder = 'measured' if '--data-root' in words else 'CONFIG'
+        folder = f'measured/{Path(config).stem}' if '--data-root' in words else 'CONFIG'
         work_dir = [] if '--work-dir' in words else ['--work-dir', f'work_dirs/crf_search/{folder}']
         return [*root, *work_dir, *SEARCH, '--cfg-options', SIZE]
     return {
@@ -151,5 +151,5 @@ def test_dense_crf(repo, place, run):
         printed = run(words)
         if words[1] == 'tools/test.py':
             assert 'before_crf' in printed
-    assert (place / 'work_dirs/crf_search/measured/preset.py').is_file()
+    assert (place / 'work_dirs/crf_search/measured/deeplabv3_mobilenetv2_voc/preset.py').is_file()
     assert len(list((place / 'crf_pictures').iterdir())) > 1
