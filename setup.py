@@ -112,6 +112,6 @@ setup(
         'tensorboard': ['tensorboard'],
         'timm': ['timm>=1.0'],  # encoders of `TimmEncoder`
         'web': ['gradio>=6'],  # the page of `deeplab demo-server`
-        'test': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'ty'],
+        'test': ['pytest', 'pytest-xdist', 'hypothesis', 'slipcover', 'ruff', 'ty'],
     },
 )
