@@ -135,7 +135,7 @@ def test_sanitizers_find_nothing(tmp_path):
         pytest.skip('this g++ has no sanitizers')
     setup = (ROOT / 'setup.py').read_text()
     sources = re.search(r"for name in \(('lattice'.*?)\)\]", setup).group(1).replace("'", '').split(', ')
-    flags = ['g++', '-std=c++17', '-O1', '-g1', '-fPIC', '-Wno-psabi', '-w']
+    flags = ['g++', '-std=c++17', '-O0', '-g1', '-fPIC', '-Wno-psabi', '-w']
     flags += ['-fsanitize=address,undefined', '-fno-sanitize-recover=all']
     kinds = {'baseline': []}
     if 'avx512dq' in Path('/proc/cpuinfo').read_text():
