@@ -1,5 +1,7 @@
+import os
 import platform
 import runpy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -39,16 +41,21 @@ class BuildNative(build_ext):
         compiler = self.compiler
         if compiler.compiler_type != 'unix':
             raise CompileError('the native dense CRF needs GCC or Clang')  # which an optional extension survives
-        folder, objects = Path(self.build_temp), []
-        for name, flags in INSTRUCTION_SETS.items():
-            for source, contraction in (('elevate', 'off'), ('kernels', 'fast')):
-                objects += compiler.compile(
-                    [f'{NATIVE}/{source}.cpp'],
-                    output_dir=str(folder / name),
-                    macros=[('DCRF_ISA', name)],
-                    extra_postargs=[*COMMON, *flags, f'-ffp-contract={contraction}'],
-                    depends=ext.depends,
-                )
+        folder = Path(self.build_temp)
+
+        def compile_kernels(kind: tuple[str, str, str]) -> list[str]:
+            name, source, contraction = kind
+            return compiler.compile(
+                [f'{NATIVE}/{source}.cpp'],
+                output_dir=str(folder / name),
+                macros=[('DCRF_ISA', name)],
+                extra_postargs=[*COMMON, *INSTRUCTION_SETS[name], f'-ffp-contract={contraction}'],
+                depends=ext.depends,
+            )
+
+        kinds = [(name, *rest) for name in INSTRUCTION_SETS for rest in (('kernels', 'fast'), ('elevate', 'off'))]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            objects = sum(threads.map(compile_kernels, kinds), [])
         objects += compiler.compile(ext.sources, output_dir=str(folder), extra_postargs=COMMON, depends=ext.depends)
         compiler.link_shared_object(
             objects, self.get_ext_fullpath(ext.name), extra_postargs=['-pthread'], target_lang='c++'
