@@ -1,4 +1,5 @@
-# As deeplabv3plus_mobilenetv2_voc_animals_600, smaller, for an ablation over seeds (docs/results.md). No published figure.
+# As deeplabv3plus_mobilenetv2_voc_animals_600, smaller, for an ablation over seeds (docs/results.md).
+# No published figure.
 # python tools/train.py configs/recipes/deeplabv3plus_mobilenetv2_voc_animals_ablation.py
 # One device, batch 4, 300 iterations; time and score: docs/results.md.
 _base_ = './deeplabv3plus_mobilenetv2_voc_animals_600.py'
