@@ -3,7 +3,6 @@
 import reprlib
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +12,12 @@ from ..image_mask_folder import IMAGE_SUFFIXES
 from ..masks import read_colours, write_classes
 from ..pairing import files_below, holds
 from .annotations import Tally
+from .areas import Stencil
 from .labels import class_indices, class_table, is_label
 from .painting import Shape, paint
 from .runner import Job, Plan, find
 
 SEPARATORS = '_-. '
-
-
-@dataclass(frozen=True)
-class Stencil:
-    """The pixels of a mask of one class, bool (H, W)."""
-
-    inside: np.ndarray
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        height, width = self.inside.shape
-        return 0, 0, width, height
-
-    def pixels(self, size: tuple[int, int]) -> tuple[int, int, np.ndarray]:
-        height, width = self.inside.shape
-        if (width, height) != size:
-            raise UserError(f'it has {width} x {height} pixels, but its picture has {size[0]} x {size[1]}')
-        return 0, 0, self.inside
 
 
 def plan(src: Path, dst: Path, classes: Path | None = None) -> Plan:
@@ -115,7 +97,7 @@ def read_stencil(path: Path) -> Stencil:
             f'mask {path} holds {len(colours)} colours ({shown}{", ..." * (len(colours) > 4)}); that of one class is '
             'black, and one other colour where the class is'
         )
-    return Stencil(rgb.any(2))
+    return Stencil(np.any(rgb > 0, axis=2))
 
 
 def _masks(folder: Path, pictures: Iterable[str], faults: Tally, notes: Tally) -> dict[str, dict[str, Path]]:
