@@ -26,8 +26,7 @@ class StrictPretrained:
         prefix: What the names of the part begin with in the file, with or without the dot.
         layers: Children of the module to initialise; empty means all of it.
         beside: Beginnings of names, behind the prefix, that the file may hold besides.
-        bands_of: Name of a first convolution's weight, which three bands in the file are inflated to, see
-            `inflate_bands`; None takes it as it is.
+        bands: Of the images; convolutions of three in the file are inflated to them, see `inflate_bands`.
         map_location: As of `torch.load`.
         optional: Beginnings of names that the file may lack, all of them together; they are left as they are.
     """
@@ -38,7 +37,7 @@ class StrictPretrained:
         prefix: str | None = None,
         layers: Sequence[str] = (),
         beside: Sequence[str] = (),
-        bands_of: str | None = None,
+        bands: int = 3,
         map_location: Any = 'cpu',
         optional: Sequence[str] = (),
     ):
@@ -46,7 +45,7 @@ class StrictPretrained:
         self.prefix = prefix.removesuffix('.') + '.' if prefix else ''
         self.layers = tuple(f'{layer}.' for layer in layers) or ('',)
         self.beside = tuple(beside)
-        self.bands_of = bands_of
+        self.bands = bands
         self.map_location = map_location
         self.optional = tuple(optional)
 
@@ -71,8 +70,7 @@ class StrictPretrained:
         name = type(module).__name__
         if not any(key.startswith(self.optional) for key in state):  # a tuple of none begins nothing
             own = {key: value for key, value in own.items() if not key.startswith(self.optional)}
-        if self.bands_of in own:
-            state = inflate_bands(own, state, self.bands_of, f'{name} from {self.checkpoint}')
+        inflate_bands(module, state, self.bands, f'{name} from {self.checkpoint}')
         mismatch = compare(own, state)
         if mismatch:
             cause, advice = explain_part(own, state, mismatch, self._file, self.prefix)

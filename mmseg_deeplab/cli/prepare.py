@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--dst', type=Path, required=True, help='folder to make, the data_root of the config')
     parser.add_argument('--workers', type=int, help='processes (default: one a core, at most 8)')
     parser.add_argument('--copy', action='store_true', help='copy the images instead of linking them')
-    parser.add_argument('--classes', type=Path, help='classes file (colour-masks, labelme, coco, cvat, label-studio)')
+    parser.add_argument(
+        '--classes', type=Path, help='classes file (colour-masks, class-masks, labelme, coco, cvat, label-studio)'
+    )
     parser.add_argument('--tolerance', type=int, help='largest difference of a colour, 0..255 (colour-masks)')
     args = parser.parse_args(argv)
     options = {key: getattr(args, key) for key in ('classes', 'tolerance') if getattr(args, key) is not None}

@@ -13,7 +13,8 @@ from pathlib import Path
 import cv2
 import mmcv
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import COMPRESSION, TILEWIDTH, TiffImageFile
 
 from ..errors import UserError
 from .headers import Header, read_bytes, read_header, turn
@@ -52,7 +53,9 @@ def decode_turned(
         image, warning = mmcv.imfrombytes(content, flag=color_type, backend=backend), ''
     else:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        image, warning = _decode(content, flags, listen=header.format in ('JPEG', 'MPO'))
+        image, warning = _raw_tiles(content) if header.format == 'TIFF' else None, ''
+        if image is None:
+            image, warning = _decode(content, flags, listen=header.format in ('JPEG', 'MPO'))
         if image is not None:
             image = _turned(image, header, turned)
         if image is not None and header.format == 'TIFF':
@@ -129,6 +132,23 @@ def _decode(content: bytes, flags: int, listen: bool) -> tuple[np.ndarray | None
     if image is not None and (rest := _WARNING.sub(b'', text)):  # somebody else's
         os.write(2, rest)
     return image, found[0].decode().strip() if found else ''
+
+
+def _raw_tiles(content: bytes) -> np.ndarray | None:
+    """A TIFF of uncompressed tiles, which OpenCV 5 can not read: (H, W, 3), BGR and turned; None of other files."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+            if (
+                TILEWIDTH not in tags
+                or tags.get(COMPRESSION, 1) != 1
+                or image.mode not in ('1', 'L', 'P', 'RGB', 'RGBA')
+            ):
+                return None
+            image.load()
+            return np.array(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1].copy()
+    except OSError:  # damaged, as `_damage_of_tiff` says, or no image
+        return None
 
 
 def _damage_of_tiff(content: bytes) -> str:

@@ -20,11 +20,6 @@ def resize(maps: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)
 
 
-def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
-    """The convolution that takes the images, and its name."""
-    return next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
-
-
 def image_channels(model: nn.Module) -> int:
     """Bands of the images that a model takes: those of its first convolution; 3 for a model without one."""
     return next((module.in_channels for module in model.modules() if isinstance(module, nn.Conv2d)), 3)

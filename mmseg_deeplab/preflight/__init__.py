@@ -75,19 +75,19 @@ def check(cfg: Config, mode: str, check_all: bool = False) -> None:
         opened = _open(cfg, ('train', 'val') if mode == 'train' else ('test',))
         _check_labels(model, metrics, opened)
         if first:
-            real, void = None, 255
+            batches, void = {}, 255
             for split, dataset_cfg, dataset in opened:
                 samples = _check_files(cfg, split, dataset_cfg, dataset, check_all, doubts)
                 number, loader = 4 if split == 'train' else 1, cfg[f'{split}_dataloader']
                 collate = check_loader(loader, f'{split}_dataloader', by_epoch=False)
                 pipeline, key = dataset_cfg.get('pipeline') or [], f'{split}_dataloader.dataset'
-                batch = first_batch(model, samples[:number], pipeline, collate, key)
+                batches[split] = first_batch(model, samples[:number], pipeline, collate, key)
                 if split == 'train':
-                    real, void = batch, dataset.ignore_index
+                    void = dataset.ignore_index
             if mode == 'train':
-                check_step(model, cfg, real, void)
+                check_step(model, cfg, batches.get('train'), void)
             if mode == 'test' or cfg.get('val_dataloader'):
-                check_prediction(model, cfg)
+                check_prediction(model, cfg, batches.get('val' if mode == 'train' else 'test'))
     for doubt in doubts:
         print_log(doubt, logger='current', level=logging.WARNING)
     if first and mode == 'train':

@@ -146,6 +146,7 @@ def check_step(model: nn.Module, cfg: Config, real: tuple[Tensor, list[SegDataSa
         return
     network = _on_cpu(model).train()
     single = cfg.train_dataloader.get('batch_size', 1) == 1 and int(os.environ.get('WORLD_SIZE', 1)) == 1
+    generated, real = real is None, real or _blank(network, training=True)
     inputs, samples = _batch(network, real, 1 if single else 2, void)
     size = (
         f'{len(inputs)} generated images of {inputs.shape[2]} x {inputs.shape[3]} pixels, the right half void ({void})'
@@ -157,8 +158,8 @@ def check_step(model: nn.Module, cfg: Config, real: tuple[Tensor, list[SegDataSa
     except Exception as error:  # whatever it is, training would end with it
         if 'value per channel' in str(error) and single:
             raise PreflightError(POOLED) from error
-        lacks_field = real is None and isinstance(error, AttributeError) and 'SegDataSample' in str(error)
-        if lacks_field or _is_of_size(network, inputs, error):
+        lacks_field = generated and isinstance(error, AttributeError) and 'SegDataSample' in str(error)
+        if lacks_field or _is_of_size(network, inputs, real[0].shape, error):
             return
         place = place_of(error, cfg.model, network)
         raise PreflightError(f'{place} fails in the first training step, tried on {size}: {reason(error)}') from error
@@ -170,8 +171,13 @@ def check_step(model: nn.Module, cfg: Config, real: tuple[Tensor, list[SegDataSa
         )
 
 
-def check_prediction(model: nn.Module, cfg: Config) -> None:
+def check_prediction(model: nn.Module, cfg: Config, real: tuple[Tensor, list[SegDataSample]] | None) -> None:
     """Predict a small generated image.
+
+    Args:
+        model: A segmentor on the CPU that nobody uses after this.
+        cfg: Its config.
+        real: A batch as it comes to the model in a validation or test, which gives the size; None generates all of it.
 
     Raises:
         PreflightError: naming the part that fails.
@@ -179,12 +185,13 @@ def check_prediction(model: nn.Module, cfg: Config) -> None:
     if not isinstance(model, BaseSegmentor):
         return
     network = _on_cpu(model).eval()
-    inputs, samples = _batch(network, None, 1, 255)
+    real = real or _blank(network, training=False)
+    inputs, samples = _batch(network, real, 1, 255)
     try:
         with torch.no_grad():
             network.predict(inputs, samples)
     except Exception as error:  # whatever it is, the test would end with it
-        if _is_of_size(network, inputs, error):
+        if _is_of_size(network, inputs, real[0].shape, error):
             return
         place = place_of(error, cfg.model.get('module', cfg.model), network)
         raise PreflightError(
@@ -206,16 +213,20 @@ def _on_cpu(model: nn.Module) -> Any:
     return network
 
 
+def _blank(network: nn.Module, training: bool) -> tuple[Tensor, list[SegDataSample]]:
+    """A batch of one black image, of the size that the data preprocessor pads an image of `DEFAULT_SIZE` to."""
+    preprocessor: Any = network.data_preprocessor
+    padding = vars(preprocessor) if training else getattr(preprocessor, 'test_cfg', None) or {}
+    divisor = padding.get('size_divisor') or 1
+    size = (-(-side // divisor) * divisor for side in padding.get('size') or DEFAULT_SIZE)
+    return torch.zeros(1, image_channels(network), *size), [SegDataSample()]
+
+
 def _batch(
-    network: nn.Module, real: tuple[Tensor, list[SegDataSample]] | None, number: int, void: int
+    network: nn.Module, real: tuple[Tensor, list[SegDataSample]], number: int, void: int
 ) -> tuple[Tensor, list[SegDataSample]]:
     """Normalised noise with labels of all classes; what else a sample holds is cut from the real ones."""
-    if real is None:
-        size = getattr(network.data_preprocessor, 'size', None) or DEFAULT_SIZE
-        bands = image_channels(network)
-        inputs, samples = torch.zeros(1, bands, *size), [SegDataSample()]
-    else:
-        inputs, samples = real
+    inputs, samples = real
     height, width = (side if side < 2 * LARGEST else LARGEST + side % LARGEST for side in inputs.shape[2:])
     generator = torch.Generator().manual_seed(0)
     classes = min((head.num_classes for head in heads(network).values()), default=1)
@@ -232,12 +243,12 @@ def _batch(
         label[..., width // 2 :] = void
         sample.gt_sem_seg = PixelData(data=label)
         shape = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), (height, width))
-        sample.set_metainfo({**shape, 'padding_size': (0, 0, 0, 0)})
+        sample.set_metainfo({**shape, **dict.fromkeys(('padding_size', 'img_padding_size'), (0, 0, 0, 0))})
         made.append(sample)
     return torch.randn(number, inputs.shape[1], height, width, generator=generator), made
 
 
-def _is_of_size(network: nn.Module, inputs: Tensor, error: Exception) -> bool:
+def _is_of_size(network: nn.Module, inputs: Tensor, real: torch.Size, error: Exception) -> bool:
     """Whether the network itself, without its loss, fails on small images and not (for all that is known) on real ones.
 
     A network that can't run here at all, for want of a GPU, is no mistake of the config either.
@@ -247,11 +258,11 @@ def _is_of_size(network: nn.Module, inputs: Tensor, error: Exception) -> bool:
             network(inputs, mode='tensor')
         return False
     except Exception:  # as before: the network itself
-        size = getattr(network.data_preprocessor, 'size', None) or DEFAULT_SIZE
+        pass
     try:
         with torch.no_grad():
             shapes = copy.deepcopy(network).to('meta')
-            shapes(torch.empty(len(inputs), inputs.shape[1], *size, device='meta'), mode='tensor')
+            shapes(torch.empty(len(inputs), *real[1:], device='meta'), mode='tensor')
     except Exception as again:  # on the meta device some operations are missing
         return type(again) is not type(error) or 'meta' in str(again).lower()
     return True

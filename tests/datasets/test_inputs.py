@@ -1,6 +1,7 @@
 """Every kind of file of the table in docs/inputs.md: what is taken, exactly, and what is refused, with its words."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from annotation_files import ROWS, TOOLS
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
+from mmseg_deeplab.datasets import ImageMaskFolder
 from mmseg_deeplab.errors import UserError
 
 GREY8 = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
@@ -20,6 +22,7 @@ RGBA16 = RGBA8.astype(np.uint16) * 17
 CUBE = np.arange(3 * 4 * 13).reshape(3, 4, 13)
 LABELS = (np.arange(12).reshape(3, 4) % 3).astype(np.uint8)
 R = dict(value_range=(0, 4400))
+LOAD = [dict(type='LoadImage'), dict(type='LoadLabels')]
 
 
 def png(array):
@@ -44,6 +47,14 @@ def tiff(array, **options):
     return write
 
 
+def tiff_lzw(array):
+    def write(path):
+        pytest.importorskip('imagecodecs', reason='imagecodecs is not installed')
+        tiff(array, compression='lzw', photometric='rgb', extrasamples=['unassalpha'])(path)
+
+    return write
+
+
 def exif(orientation):
     found = Image.Exif()
     found[274] = orientation
@@ -59,6 +70,20 @@ def palette():
 PALETTE = np.array([[9, 8, 7], [60, 50, 40], [200, 100, 0]], np.uint8)[LABELS]
 GREY3 = np.stack([GREY8] * 3, -1)
 PLAIN, MINISBLACK = {}, dict(photometric='minisblack')
+BLOCKS = np.repeat(np.repeat(np.array([[0, 40], [80, 120], [160, 200]], np.uint8), 8, 0), 8, 1)  # which a JPEG keeps
+
+
+def see_through(path):
+    palette().save(path, transparency=1)
+
+
+def gif(pictures):
+    return pil(palette(), save_all=True, append_images=[Image.fromarray(GREY8)] * (pictures - 1))
+
+
+def cut(write, count=20):
+    return lambda path: (write(path), path.write_bytes(path.read_bytes()[:-count]))
+
 
 # what it is, name, how it is written, arguments of LoadImage, pixels in the order of the network (RGB), or a message
 IMAGES = [
@@ -91,7 +116,112 @@ IMAGES = [
     ('an array, npy', 'a.npy', npy(RGB8), PLAIN, 'damaged or not an image'),
     ('an empty file', 'a.png', lambda path: path.write_bytes(b''), PLAIN, 'the file is empty'),
     ('text that is called PNG', 'a.png', lambda path: path.write_text('no picture'), PLAIN, 'not an image'),
+    ('8-bit RGB, LZW-compressed TIFF', 'a.tif', pil(Image.fromarray(RGB8), compression='tiff_lzw'), PLAIN, RGB8),
+    (
+        '8-bit RGB, deflated TIFF',
+        'a.tif',
+        pil(Image.fromarray(RGB8), compression='tiff_adobe_deflate'),
+        PLAIN,
+        RGB8,
+    ),
+    ('8-bit RGB, BigTIFF', 'a.tif', pil(Image.fromarray(RGB8), big_tiff=True), PLAIN, RGB8),
+    (
+        '8-bit RGB, TIFF band by band',
+        'a.tif',
+        tiff(RGB8.transpose(2, 0, 1), planarconfig='separate', photometric='rgb'),
+        PLAIN,
+        RGB8,
+    ),
+    ('8-bit RGB, TIFF in tiles', 'a.tif', tiff(RGB8, tile=(16, 16), photometric='rgb'), PLAIN, RGB8),
+    ('8-bit grey, TIFF in tiles', 'a.tif', tiff(GREY8, tile=(16, 16)), PLAIN, GREY3),
+    ('8-bit RGB, TIFF in deflated tiles', 'a.tif', tiff(RGB8, tile=(16, 16), compression='zlib'), PLAIN, RGB8),
+    (
+        '8-bit RGB with alpha, TIFF in tiles',
+        'a.tif',
+        tiff(RGBA8, tile=(16, 16), photometric='rgb', extrasamples=['unassalpha']),
+        PLAIN,
+        RGBA8[..., :3],
+    ),
+    (
+        '8-bit RGB with orientation 3, TIFF in tiles',
+        'a.tif',
+        tiff(RGB8, tile=(16, 16), extratags=[(274, 3, 1, 3, True)]),
+        PLAIN,
+        RGB8[::-1, ::-1],
+    ),
+    ('8-bit RGB, TIFF in tiles cut short', 'a.tif', cut(tiff(RGB8, tile=(16, 16)), 700), PLAIN, 'damaged'),
+    ('8-bit RGB, big-endian TIFF', 'a.tif', tiff(RGB8, byteorder='>', photometric='rgb'), PLAIN, RGB8),
+    ('16-bit RGB, TIFF', 'a.tif', tiff(RGB16, photometric='rgb'), PLAIN, '8 bits are needed'),
+    ('8-bit grey, JPEG', 'a.jpg', pil(Image.fromarray(BLOCKS), quality=100), PLAIN, np.stack([BLOCKS] * 3, -1)),
+    (
+        '8-bit grey with EXIF orientation 6, JPEG',
+        'a.jpg',
+        pil(Image.fromarray(BLOCKS), quality=100, exif=exif(6)),
+        PLAIN,
+        np.rot90(np.stack([BLOCKS] * 3, -1), -1),
+    ),
+    ('8-bit grey with alpha, PNG', 'a.png', pil(Image.fromarray(RGB8[..., :2], 'LA')), PLAIN, RGB8[..., [0, 0, 0]]),
+    ('palette with a transparent colour, PNG', 'a.png', see_through, PLAIN, PALETTE),
+    (
+        'black and white of 1 bit, PNG',
+        'a.png',
+        pil(Image.fromarray(LABELS > 0)),
+        PLAIN,
+        255 * np.stack([LABELS > 0] * 3, -1),
+    ),
+    ('palette, GIF', 'a.gif', gif(1), PLAIN, PALETTE),
+    ('two pictures, GIF', 'a.gif', gif(2), PLAIN, 'has 2 pages'),
+    ('8-bit RGB, PNG called .jpg', 'a.jpg', lambda path: Image.fromarray(RGB8).save(path, 'PNG'), PLAIN, RGB8),
+    ('8-bit RGB, PNG cut short', 'a.png', cut(png(RGB8)), PLAIN, 'damaged'),
     ('8-bit grey, PNG, band 0', 'a.png', png(GREY8), dict(bands=(0,)), GREY8[..., None]),
+    (
+        '12 bits in 16-bit grey, PNG',
+        'a.png',
+        png(GREY16 + np.uint16(300)),
+        dict(bands=(0,), value_range=(0, 4095)),
+        GREY16[..., None] + 300,
+    ),
+    (
+        'uint16, LZW-compressed TIFF of 4 bands',
+        'a.tif',
+        tiff_lzw(RGBA16),
+        dict(bands=(3, 0), **R),
+        RGBA16[..., [3, 0]],
+    ),
+    (
+        'uint16, deflated BigTIFF of 13 bands',
+        'a.tif',
+        tiff(CUBE.astype(np.uint16), planarconfig='contig', compression='zlib', bigtiff=True, **MINISBLACK),
+        dict(bands=(12, 0), **R),
+        CUBE[..., [12, 0]],
+    ),
+    (
+        'uint16, big-endian TIFF of 13 bands',
+        'a.tif',
+        tiff(CUBE.astype(np.uint16), planarconfig='contig', byteorder='>', **MINISBLACK),
+        dict(bands=(12, 0), **R),
+        CUBE[..., [12, 0]],
+    ),
+    (
+        'float32 with NaN, TIFF',
+        'a.tif',
+        tiff(np.where(LABELS, GREY8, np.float32('nan')), **MINISBLACK),
+        dict(bands=(0,), **R),
+        'NaN or infinite',
+    ),
+    ('big-endian uint16, npy', 'a.npy', npy(GREY16.astype('>u2')), dict(bands=(0,), **R), GREY16[..., None]),
+    ('Fortran order, npy', 'a.npy', npy(np.asfortranarray(RGB16)), dict(bands=(0, 1, 2), **R), RGB16),
+    (
+        'int32 beyond 2^24, npy',
+        'a.npy',
+        npy(GREY8.astype(np.int32) + 2**24 + 1),
+        dict(bands=(0,), value_range=(0, 2**25)),
+        'beyond 16777216',
+    ),
+    ('complex, npy', 'a.npy', npy(GREY8 * 1j), dict(bands=(0,), **R), 'complex'),
+    ('objects, npy', 'a.npy', npy(GREY8.astype(object)), dict(bands=(0,), **R), 'object'),
+    ('cut short, npy', 'a.npy', cut(npy(RGB16)), dict(bands=(0,), **R), 'expected 72 bytes got 52'),
+    ('an archive, npz', 'a.npz', lambda path: np.savez(path, GREY8), dict(bands=(0,), **R), 'npz'),
     ('16-bit grey, PNG, band 0', 'a.png', png(GREY16), dict(bands=(0,), **R), GREY16[..., None]),
     ('16-bit grey, PNG, band 0 without a range', 'a.png', png(GREY16), dict(bands=(0,)), 'state what is black'),
     ('16-bit RGB, PNG, bands 0 1 2', 'a.png', png(RGB16), dict(bands=(0, 1, 2), **R), RGB16),
@@ -185,6 +315,14 @@ MASKS = [
     ('mask: TIFF', 'm.tif', pil(Image.fromarray(LABELS)), LABELS),
     ('mask: float TIFF of whole numbers', 'm.tif', pil(Image.fromarray(LABELS.astype(np.float32))), LABELS),
     ('mask: void (255)', 'm.png', png(LABELS + np.uint8(253) * (LABELS == 2)), np.where(LABELS == 2, 255, LABELS)),
+    ('mask: palette with a transparent colour, PNG', 'm.png', see_through, LABELS),
+    ('mask: GIF', 'm.gif', pil(palette()), LABELS),
+    ('mask: LZW-compressed TIFF', 'm.tif', pil(Image.fromarray(LABELS), compression='tiff_lzw'), LABELS),
+    ('mask: BigTIFF', 'm.tif', pil(Image.fromarray(LABELS), big_tiff=True), LABELS),
+    ('mask: 32-bit TIFF', 'm.tif', pil(Image.fromarray(LABELS.astype(np.int32))), LABELS),
+    ('mask: grey with alpha', 'm.png', pil(Image.fromarray(np.stack([LABELS] * 2, -1), 'LA')), 'has 2 channels'),
+    ('mask: npy', 'm.npy', npy(LABELS), 'damaged or not an image'),
+    ('mask: two pages', 'm.tif', pil(palette(), save_all=True, append_images=[palette()]), 'has 2 pages'),
     ('mask: float TIFF with fractions', 'm.tif', pil(Image.fromarray(LABELS + np.float32(0.5))), 'no class index'),
     ('mask: values above 255', 'm.png', png(LABELS.astype(np.uint16) + 300), 'fit 8 bits'),
     ('mask: a value that is no class', 'm.png', png(LABELS + np.uint8(5)), 'holds the values 5, 6, 7'),
@@ -216,6 +354,60 @@ BANDS = [
     ('several labels: JPEG', 'm.jpg', pil(Image.fromarray(SETS)), 'is a JPEG'),
     ('several labels: another size', 'm.npy', npy(SETS[:2]), 'its image is 4 x 3 pixels'),
 ]
+
+
+# what it is, image and mask below images/ and masks/
+NAMES = [
+    ('blanks', 'a picture 1.png', 'a picture 1.png'),
+    ('letters of other scripts', 'Straße-日本.png', 'Straße-日本.png'),
+    ('dots', 'v1.2.tile.png', 'v1.2.tile.png'),
+    ('a suffix in capitals', 'A.JPG', 'A.png'),
+    ('.jpeg', 'a.jpeg', 'a.png'),
+    ('folders', 'one/two/a.webp', 'one/two/a.png'),
+    ('percent, brackets and stars', '100%[1]*.bmp', '100%[1]*.png'),
+    ('a leading dash', '-a.tif', '-a.png'),
+    ('200 characters', 'a' * 200 + '.png', 'a' * 200 + '.png'),
+]
+# what it is, bytes of a list of the pictures "a" and "b b"
+LISTS = [
+    ('UTF-8', b'a\nb b\n'),
+    ('UTF-8 with a mark', b'\xef\xbb\xbfa\nb b\n'),
+    ('UTF-16', 'a\nb b\n'.encode('utf-16')),
+    ('lines end with CR LF, the last with nothing', b'a\r\nb b'),
+    ('empty lines and blanks around', b'\n  a \n\n\tb b\n\n'),
+    ('files', b'a.png\nb b.png\n'),
+    ('files from the root', b'images/a.png\n./images/b b.png\n'),
+    ('Windows paths', b'images\\a.png\r\nimages\\b b.png\r\n'),
+    ('pairs with a tab', b'a.png\tmasks/a.png\nb b.png\tmasks/b b.png\n'),
+    ('pairs with a comma', b'a.png,a.png\nb b.png,b b.png\n'),
+]
+
+
+def folder(root, pairs):
+    """A root as ImageMaskFolder reads it."""
+    for image, mask in pairs:
+        for kind, name in (('images', image), ('masks', mask)):
+            path = root / kind / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(RGB8 if kind == 'images' else LABELS).save(path)
+    (root / 'classes.txt').write_text('one\ntwo\nthree\n')
+
+
+@pytest.mark.parametrize(('image', 'mask'), [row[1:] for row in NAMES], ids=[row[0] for row in NAMES])
+def test_names(tmp_path, image, mask):
+    folder(tmp_path, [(image, mask)])
+    (sample,) = ImageMaskFolder(data_root=str(tmp_path), pipeline=LOAD)
+    assert sample['img_path'] == str(tmp_path / 'images' / image)
+    np.testing.assert_array_equal(sample['gt_seg_map'], LABELS)
+
+
+@pytest.mark.parametrize('text', [row[1] for row in LISTS], ids=[row[0] for row in LISTS])
+def test_lists(tmp_path, text):
+    folder(tmp_path, [(f'{name}.png', f'{name}.png') for name in ('a', 'b b', 'c')])
+    (tmp_path / 'list.txt').write_bytes(text)
+    samples = ImageMaskFolder(data_root=str(tmp_path), ann_file='list.txt', pipeline=LOAD)
+    found = [(Path(sample['img_path']).name, Path(sample['seg_map_path']).name) for sample in samples]
+    assert found == [('a.png', 'a.png'), ('b b.png', 'b b.png')]
 
 
 @pytest.mark.parametrize(('name', 'write', 'expected'), [row[1:] for row in BANDS], ids=[row[0] for row in BANDS])
@@ -279,6 +471,10 @@ def lines():
         yield f'| {what} | {asked} | {outcome(expected)} |'
     for what, _, _, expected in [*MASKS, *BANDS]:
         yield f'| {what} |  | {outcome(expected)} |'
+    for what, image, mask in NAMES:
+        yield f'| name: {what} | `{image}`, `{mask}` | paired |' if len(image) < 99 else f'| name: {what} |  | paired |'
+    for what, _ in LISTS:
+        yield f'| list: {what} |  | paired |'
     for what, tool, _, expected in ROWS:  # tests/datasets/test_annotations.py
         yield f'| {TOOLS[tool]}: {what} | `{tool}` | {outcome(expected) if isinstance(expected, str) else "painted"} |'
 

@@ -366,6 +366,104 @@ class TestColourMasks:
             make('colour-masks', src, dst)
 
 
+class TestClassMasks:
+    """A file for each class of a picture."""
+
+    CAT = u8([[0, 1, 1], [0, 1, 1]])
+    DOG = u8([[0, 0, 1], [0, 0, 0]])
+    WRITTEN = [[0, 1, 2], [0, 1, 1]]  # fewer pixels lie above
+
+    @pytest.mark.parametrize('called', ['{label}/{name}', '{name}/{label}', '{name}_{label}', '{name}-{label}'])
+    @pytest.mark.parametrize('white', [1, 255])
+    def test_the_ways_to_call_them(self, src, dst, called, white):
+        for name in ('a', 'sub/a.b'):
+            put(src / f'set/images/{name}.png', IMAGE)
+            put(src / f'set/masks/{called.format(name=name, label="cat")}.png', self.CAT * white)
+            put(src / f'set/masks/{called.format(name=name, label="dog")}.png', self.DOG * white)
+        summary = make('class-masks', src, dst)
+        assert read_classes(dst / 'classes.txt').names == ('background', 'cat', 'dog')
+        for name in ('a', 'sub/a.b'):
+            assert read(dst / f'masks/{name}.png').tolist() == self.WRITTEN
+            assert (dst / f'images/{name}.png').is_symlink()
+        assert 'no pixel' not in str(summary)
+
+    def test_any_two_colours_and_formats(self, src, dst):
+        put(src / 'images/a.jpg', IMAGE)
+        put(src / 'masks/cat/a.bmp', np.repeat(self.CAT[..., None] * u8([200, 0, 9]), 1, 2))
+        put(src / 'masks/dog/a.PNG', self.DOG.astype(bool))
+        put(src / 'masks/cow/a.png', u8(np.zeros((2, 3))))
+        make('class-masks', src, dst)
+        assert read_classes(dst / 'classes.txt').names == ('background', 'cat', 'cow', 'dog')
+        assert read(dst / 'masks/a.png').tolist() == [[0, 1, 3], [0, 1, 1]]
+
+    def test_of_equal_areas_the_later_class_lies_above_and_the_hidden_one_is_told(self, src, dst, tmp_path):
+        put(src / 'images/a.png', IMAGE)
+        for label in ('dog', 'cat'):
+            put(src / f'masks/{label}/a.png', self.DOG)
+        put(tmp_path / 'classes.txt', 'dog\ncat\n')
+        summary = make('class-masks', src, dst, classes=tmp_path / 'classes.txt')
+        assert read(dst / 'masks/a.png').tolist() == [[255, 255, 1], [255, 255, 255]]
+        assert '1 masks have no pixel in the result:' in str(summary) and 'masks/dog/a.png' in str(summary)
+
+    def test_void_and_background_by_their_names(self, src, dst):
+        put(src / 'images/a.png', IMAGE)
+        put(src / 'images/none.png', IMAGE)
+        put(src / 'masks/a_void.png', self.DOG)
+        put(src / 'masks/a_Background.png', 1 - self.CAT)
+        put(src / 'masks/a_cat.png', self.CAT)
+        put(src / 'masks/notes.txt', 'x')
+        summary = str(make('class-masks', src, dst))
+        assert read_classes(dst / 'classes.txt').names == ('Background', 'cat')
+        assert read(dst / 'masks/a.png').tolist() == [[0, 1, 255], [0, 1, 1]]
+        assert '1 x a picture without a mask' in summary and '1 x a .txt file among the masks' in summary
+
+    def test_the_longest_name_of_a_picture_counts(self, src, dst):
+        for name in ('a', 'a_b'):
+            put(src / f'images/{name}.png', IMAGE)
+        put(src / 'masks/a_b_cat.png', self.CAT)
+        put(src / 'masks/a_cat.png', self.DOG)
+        make('class-masks', src, dst)
+        assert read(dst / 'masks/a_b.png').tolist() == self.CAT.tolist()
+        assert read(dst / 'masks/a.png').tolist() == self.DOG.tolist()
+
+    def test_a_changed_mask_is_made_anew(self, src, dst):
+        put(src / 'images/a.png', IMAGE)
+        put(src / 'masks/a_cat.png', self.CAT)
+        make('class-masks', src, dst)
+        put(src / 'masks/a_cat.png', u8(np.ones((2, 3))))
+        os.utime(src / 'masks/a_cat.png', ns=(0, 0))
+        assert make('class-masks', src, dst).skipped == 0
+        assert read(dst / 'masks/a.png').tolist() == [[1] * 3] * 2
+
+    @pytest.mark.parametrize(
+        ('name', 'content', 'told'),
+        [
+            ('masks/b_cat.png', DOG, '1 x a mask is of no picture'),
+            ('masks/a_dog.bmp', DOG, '1 x a picture has two masks of a class'),
+            ('masks/a_cow.png', DOG, "1 x the class 'cow' is not among the classes"),
+            ('masks/a_x,y.png', DOG, "'x,y' is no name of a class"),
+            ('images/a.bmp', IMAGE, '1 x pictures share the name of their masks'),
+            ('masks/a_cat.png', u8([[0, 1, 2], [0, 1, 2]]), 'holds 3 colours .*that of one class is black'),
+            ('masks/a_cat.png', u8([[1, 2, 2], [1, 1, 1]]), 'holds 2 colours'),
+            ('masks/a_cat.png', DOG[:1], 'a_cat.png: it has 3 x 1 pixels, but its picture has 3 x 2'),
+            ('masks/a_cat.png', DOG.astype(np.uint16), '16-bit grey'),
+        ],
+    )
+    def test_what_can_not_be_used(self, src, dst, tmp_path, name, content, told):
+        put(src / 'images/a.png', IMAGE)
+        put(src / 'masks/a_dog.png', self.DOG)
+        put(src / name, content)
+        put(tmp_path / 'classes.txt', 'background\ncat\ndog\n')
+        with pytest.raises(UserError, match=told):
+            make('class-masks', src, dst, classes=tmp_path / 'classes.txt')
+        assert not (dst / 'masks/a.png').exists()
+
+    def test_no_masks(self, src, dst):
+        put(src / 'images/a.png', IMAGE)
+        with pytest.raises(UserError, match='no masks of the pictures in .*images: of .*the folder does not exist'):
+            make('class-masks', src, dst)
+
+
 class TestLabelme:
     def annotate(self, src, *shapes):
         content = dict(shapes=list(shapes), imagePath='a.jpg', imageHeight=6, imageWidth=8, imageData=None)
@@ -468,7 +566,7 @@ def test_the_tool(src, dst, repo):
 def test_unknown_name(src, dst):
     with pytest.raises(ValueError, match="unknown dataset 'vok'; choose one of voc-aug"):
         prepare('vok', src, dst)
-    assert len(PLANS) == 13
+    assert len(PLANS) == 14
 
 
 class TestNothingOutside:

@@ -116,6 +116,32 @@ def test_satellite_tiles(repo, here):
     assert len(list(Path('answers').rglob('image_part_*.png'))) == 2 * 3
 
 
+def test_many_bands(repo, here, capsys):
+    """Configs of at most 15 lines take 13 bands, 4 bands and greys of 12 bits from training to answers."""
+    names = {'sentinel': 'scene_{}.npy', 'aerial': '{}.png', 'scans': 'patient{}_1.png'}
+    for folder, name in names.items():
+        for number in range(6):
+            image, mask = picture(number)
+            path = Path(folder, 'images', name.format(number))
+            save(path.parent.with_name('masks') / f'{path.stem}.png', mask)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if folder == 'sentinel':
+                np.save(path, np.tile(image, 5)[..., :13].astype(np.uint16) * 39)
+            elif folder == 'aerial':
+                save(path, np.dstack([image, mask * 100]))
+            else:
+                save(path, image[..., 0].astype(np.uint16) * 16)
+        Path(folder, 'classes.txt').write_text('background\nred box\nblue box\n')
+    done = follow(repo / 'docs/recipes/many_bands.md', TINY)
+    assert done == ['config', 'browse'] + 3 * ['train', 'test', 'predict']
+    assert re.search(r'mean=\[(?:[\d.]+, ){12}[\d.]+\]', capsys.readouterr().out)
+    for folder in names:
+        assert len(Path(f'{folder}.py').read_text().splitlines()) <= 15
+        report = read_results(f'{folder}_report')
+        assert report.iou_before_crf is not None and report.images >= 1
+        assert len(list(Path(f'{folder}_answers/mask').iterdir())) == 6
+
+
 def test_rail_cracks(repo, here):
     for number in range(6):
         image, _ = picture(number)

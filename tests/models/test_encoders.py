@@ -131,6 +131,28 @@ def test_weights_come_from_local_files_of_the_classification_network(tmp_path):
         assert not torch.equal(encoder.state_dict()[first][:, :3], fresh.state_dict()[first])
 
 
+@pytest.mark.parametrize('bands', [1, 4])
+def test_every_convolution_of_the_image_is_inflated(tmp_path, bands):
+    """RepVGG's stem is two convolutions side by side."""
+    three = timm_encoder('repvgg_a0', output_stride=32).eval()
+    torch.save(three.named_as_in_files().state_dict(), tmp_path / 'three.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'three.pth'))
+    encoder = timm_encoder('repvgg_a0', output_stride=32, in_channels=bands, init_cfg=init).eval()
+    encoder.init_weights()
+    image = torch.randn(1, 1 if bands == 1 else 3, 64, 64)
+    given = image if bands == 1 else torch.cat([image, image], 1)[:, :bands]
+    for ours, theirs in zip(encoder(given), three(image.expand(-1, 3, -1, -1)), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def test_weights_that_are_standardised_are_not_inflated(tmp_path):
+    three = timm_encoder('nf_regnet_b0', output_stride=32)
+    torch.save(three.named_as_in_files().state_dict(), tmp_path / 'three.pth')
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / 'three.pth'))
+    with pytest.raises(UserError, match='ScaledStdConv2d.* standardises its weights'):
+        timm_encoder('nf_regnet_b0', output_stride=32, in_channels=4, init_cfg=init).init_weights()
+
+
 def test_without_timm_one_sentence_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(UserImportError, match=r"pip install 'mmseg_deeplab\[timm\]'"):

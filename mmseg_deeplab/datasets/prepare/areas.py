@@ -100,6 +100,24 @@ class Runs:
 
 
 @dataclass(frozen=True)
+class Stencil:
+    """The pixels of a mask of one class, bool (H, W)."""
+
+    inside: np.ndarray
+
+    @property
+    def box(self) -> Box:
+        height, width = self.inside.shape
+        return 0, 0, width, height
+
+    def pixels(self, size: tuple[int, int]) -> tuple[int, int, np.ndarray]:
+        height, width = self.inside.shape
+        if (width, height) != size:
+            raise UserError(f'it has {width} x {height} pixels, but its picture has {size[0]} x {size[1]}')
+        return 0, 0, self.inside
+
+
+@dataclass(frozen=True)
 class Brush:
     """Label Studio's packed picture of a brush (red, green, blue and alpha); inside is an alpha of 128 or more."""
 
@@ -115,7 +133,7 @@ class Brush:
         return 0, 0, unpack_brush(self.packed, 4 * width * height).reshape(height, width, 4)[..., 3] >= 128
 
 
-Area = Polygons | Ellipse | Runs | Brush
+Area = Polygons | Ellipse | Runs | Stencil | Brush
 """`pixels(size)` of a picture, (width, height), are a corner (x, y) and the bool (H, W) that begins there."""
 
 

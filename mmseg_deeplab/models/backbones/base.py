@@ -8,7 +8,6 @@ from mmseg.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from ...errors import UserError
-from ..layers import first_convolution
 
 FROM_SCRATCH = [
     dict(type='Kaiming', layer='Conv2d'),
@@ -78,8 +77,7 @@ class DeepLabBackbone(BaseModule):
             super().init_weights()
             return
         part = self.named_as_in_files()
-        first = f'{first_convolution(part)[0]}.weight'
-        names = dict(beside=self.classifier_prefixes, optional=self.extra_prefixes, bands_of=first)
+        names = dict(beside=self.classifier_prefixes, optional=self.extra_prefixes, bands=self.in_channels)
         load = WEIGHT_INITIALIZERS.build({**cfg, 'type': 'StrictPretrained', **names})
         if self.extra_prefixes:
             initialize(self, FROM_SCRATCH)
