@@ -20,7 +20,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseModule
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper, PolyLR
-from mmengine.runner import BaseLoop, CheckpointLoader, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, CheckpointLoader, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner import checkpoint as checkpoint_module
 from mmengine.visualization import Visualizer
 from mmseg.apis import MMSegInferencer
@@ -58,6 +58,8 @@ PRIVATE = (
     Private(Runner, '_timestamp', 'timestamp'),
     Private(Runner, '_randomness_cfg', '__init__'),
     Private(IterBasedTrainLoop, '_iter', 'run'),
+    Private(IterBasedTrainLoop, '_decide_current_val_interval', 'run', ()),
+    Private(EpochBasedTrainLoop, '_decide_current_val_interval', 'run', ()),
     Private(OptimWrapper, '_accumulative_counts', 'should_update'),
     Private(Visualizer, '_instance_dict', 'get_instance'),
     Private(CheckpointLoader, '_schemes', '_get_checkpoint_loader'),
@@ -166,6 +168,20 @@ def set_loop(runner: Runner, stage: str, loop: BaseLoop) -> None:
 def count_iteration(loop: IterBasedTrainLoop) -> None:
     """Count an iteration as done, as a training loop does after the hooks that follow it."""
     loop._iter += 1
+
+
+def is_to_validate(runner: Runner) -> bool:
+    """Whether a training validates after the step at which it stands, as its loop decides it."""
+    loop = runner.train_loop
+    if runner.val_loop is None or not isinstance(loop, IterBasedTrainLoop | EpochBasedTrainLoop):
+        return False
+    loop._decide_current_val_interval()
+    done, end = loop.iter, loop.max_iters
+    if isinstance(loop, EpochBasedTrainLoop):
+        if done != loop.epoch * len(loop.dataloader):  # within an epoch
+            return False
+        done, end = loop.epoch, loop.max_epochs
+    return done >= max(1, loop.val_begin) and (done % loop.val_interval == 0 or done == end)
 
 
 def set_timestamp(runner: Runner, timestamp: str) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
@@ -17,13 +17,23 @@ from ...checkpoints.save import atomic_write, remove_unfinished
 from ...checkpoints.work_dir import LAST, best_of, newest_checkpoint, number_in, unnoticed_best
 from ...errors import UserError, UserFileNotFoundError, UserOSError
 from ...evaluation.scores import wrong_best
-from ...upstream import built_loops, cancel_resume, checkpoint_of, default_greater_keys, resume_of, set_checkpoint
+from ...upstream import (
+    built_loops,
+    cancel_resume,
+    checkpoint_of,
+    default_greater_keys,
+    is_to_validate,
+    resume_of,
+    set_checkpoint,
+)
 from ..live_runs import LiveRun
 from ..saving import check_finite, check_space, checkpoint_bytes, go_on_from, is_between_steps
 from .dense_crf import DenseCRFHook
 
 OUTDATED = 'outdated_ckpts'
 """Under this name a checkpoint tells which files go when it is written, in case that they could not."""
+VALIDATED = 'validated_iter'
+"""Under this name a checkpoint tells after which iteration the latest validation was."""
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -66,7 +76,11 @@ class CrashSafeCheckpointHook(CheckpointHook):
     Resuming without a named file (`resume=True`) takes what `last_checkpoint` names or, where that is missing or
     damaged, the newest readable checkpoint of the work dir, and says so. Where there is none, it stops, because a
     training that silently starts anew is found out days later; `resume='auto'`, for jobs that a scheduler restarts
-    with an unchanged command, warns and starts from scratch, or from the weights that `load_from` names.
+    with an unchanged command, warns and starts from scratch, or from the weights that `load_from` names. Of several
+    processes the first one chooses, as a network's disk may show the others an older state.
+
+    A validation that follows a checkpoint and was interrupted comes again when the training is resumed, as its score
+    decides on the best checkpoint, and on some schedules.
 
     Args:
         interval: Iterations (epochs if `by_epoch`) between checkpoints; None is the validation interval of the train
@@ -102,7 +116,9 @@ class CrashSafeCheckpointHook(CheckpointHook):
         if 'train' not in built_loops(runner) or not resume or named:
             return
         folder = Path(runner.work_dir)
-        path, problems = newest_checkpoint(folder, self.filename_tmpl)
+        found: list[Any] = [newest_checkpoint(folder, self.filename_tmpl) if is_main_process() else None]
+        broadcast_object_list(found)
+        path, problems = found[0]
         for problem in problems:
             runner.logger.warning(problem)
         if path is not None:
@@ -142,6 +158,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         self._follow_move(runner)
         self._tidy(runner)
         self._began, self._waits = True, False
+        self._noted: int | None = runner.message_hub.runtime_info.get(VALIDATED)
         if is_main_process():
             self._live = LiveRun(runner.log_dir)
             for other in self._live.others():
@@ -154,6 +171,9 @@ class CrashSafeCheckpointHook(CheckpointHook):
             for folder in {runner.work_dir, self.out_dir}:
                 for path in remove_unfinished(folder):
                     runner.logger.info(f'Removed {path}, left by an interrupted write')
+        if resume_of(runner) and self._noted != runner.iter and is_to_validate(runner):
+            runner.logger.info(f'the checkpoint of iteration {runner.iter} has not been validated: that comes first')
+            runner.val_loop.run()
 
     def _tidy(self, runner: Runner) -> None:
         """Finish what a kill interrupted: take over a best checkpoint, remove the outdated ones."""
@@ -162,6 +182,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         latest = Path(checkpoint_of(runner) or '')
         if not resume_of(runner) or latest.parent.resolve() != folder.resolve():
             return
+        self.last_ckpt = str(folder / latest.name)
         outdated = set(hub.runtime_info.get(OUTDATED, ()))
         done = runner.epoch if self.by_epoch else runner.iter
         for path, info in unnoticed_best(folder, self.filename_tmpl, hub.runtime_info, latest.name).items():
@@ -205,6 +226,16 @@ class CrashSafeCheckpointHook(CheckpointHook):
         super().after_train(runner)
         if self._live is not None:
             self._live.end()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Save the best checkpoint, and after the last validation the latest again, which tells that it was made."""
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+        super().after_val_epoch(runner, metrics or {})
+        if not self._began or runner.iter != runner.max_iters or runner.iter == self._noted:
+            return
+        step = runner.epoch if self.by_epoch else runner.iter
+        if self.last_ckpt == str(Path(self.out_dir, self.filename_tmpl.format(step))):
+            self._save_now(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse weights that are not finite."""
@@ -254,6 +285,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         if isinstance(self.file_backend, _RemoveLater):
             later += [Path(path).name for path in self.file_backend.outdated]
         runner.message_hub.update_info(OUTDATED, later)
+        self._noted = runner.message_hub.runtime_info.get(VALIDATED)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)

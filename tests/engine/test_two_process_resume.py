@@ -1,0 +1,75 @@
+"""Two processes that are killed and resumed end with the very bits of two that were not."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+import torch.distributed
+from mmengine.hooks import EMAHook, Hook
+from tiny_training import Net, tiny_runner
+from torch.utils._pytree import tree_leaves
+
+from mmseg_deeplab.checkpoints import load_file
+from mmseg_deeplab.engine import DeepLabRunner
+
+SCHEDULE = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=4),
+    dict(type='PolyLR', power=0.9, by_epoch=False, begin=4, end=20),
+]
+
+
+class Die(Hook):
+    """Is killed before an iteration, counted from 0."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_two(folder, part, kill=None, **options):
+    """Train twelve iterations in two processes; `kill` is the rank that dies before the eighth."""
+    context = multiprocessing.get_context('fork')
+
+    def work(rank):
+        os.environ['LOCAL_RANK'] = str(rank)
+        address = f'file://{folder}_{part}'
+        torch.distributed.init_process_group('gloo', init_method=address, rank=rank, world_size=2)
+        torch.manual_seed(0)
+        hooks = [dict(type='ExactResumeHook'), EMAHook(momentum=0.3), *([Die(7)] if rank == kill else [])]
+        hook = dict(interval=5, max_keep_ckpts=1)
+        tiny_runner(
+            folder, 12, Net(), kind=DeepLabRunner, launcher='pytorch', hook=hook, custom_hooks=hooks,
+            schedule=SCHEDULE, resume='auto', **options,
+        ).train()  # fmt: skip
+        torch.distributed.barrier()
+        os._exit(0)
+
+    processes = [context.Process(target=work, args=(rank,)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    if kill is not None:  # the other one waits for its gradients, or has lost the connection
+        processes[kill].join(120)
+        processes[1 - kill].kill()
+    for process in processes:
+        process.join(120)
+    return [process.exitcode for process in processes]
+
+
+@pytest.mark.parametrize('wrapper, workers, kill', [('CPUAmpOptimWrapper', 0, 0), ('OptimWrapper', 2, 1)])
+def test_resumed_equals_straight(wrapper, workers, kill, tmp_path):
+    """With warm-up, averaged weights and gradients accumulated over two iterations."""
+    options = dict(workers=workers, accumulate=2, optim=dict(type=wrapper))
+    assert in_two(tmp_path / 'straight', 'whole', **options) == [0, 0]
+    assert in_two(tmp_path / 'killed', 'first', kill, **options)[kill] == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / 'killed').glob('*.pth')] == ['iter_6.pth']  # 5 lies between two steps
+    assert in_two(tmp_path / 'killed', 'second', **options) == [0, 0]
+    straight, resumed = (load_file(tmp_path / folder / 'iter_12.pth') for folder in ('straight', 'killed'))
+    assert straight['meta']['samples_seen'] == resumed['meta']['samples_seen'] == 12 * 2 * 3
+    for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+        leaves = zip(tree_leaves(straight[part]), tree_leaves(resumed[part]), strict=True)
+        assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in leaves), part
