@@ -1,4 +1,4 @@
-"""A validation that a kill interrupts is made again: best checkpoint and schedule are those of a training without kill."""
+"""A validation that a kill interrupts is made again: best checkpoint and schedule are those without a kill."""
 
 import numpy as np
 import pytest

@@ -229,9 +229,11 @@ class CrashSafeCheckpointHook(CheckpointHook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Save the best checkpoint, and after the last validation the latest again, which tells that it was made."""
+        if not self._began:  # a validation alone has nothing to save
+            return
         runner.message_hub.update_info(VALIDATED, runner.iter)
         super().after_val_epoch(runner, metrics or {})
-        if not self._began or runner.iter != runner.max_iters or runner.iter == self._noted:
+        if runner.iter != runner.max_iters or runner.iter == self._noted:
             return
         step = runner.epoch if self.by_epoch else runner.iter
         if self.last_ckpt == str(Path(self.out_dir, self.filename_tmpl.format(step))):
@@ -312,7 +314,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
                 self._ahead.discard(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        if not self.save_best or not self._began:  # a validation alone has nothing to save
+        if not self.save_best:
             return
         for name in self.save_best:
             if name != 'auto' and name not in metrics:
