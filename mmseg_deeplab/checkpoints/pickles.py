@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 STATISTICS = ('min', 'max', 'mean', 'current')
 STATISTICS_NAMES = {f'HistoryBuffer.{name}': getattr(HistoryBuffer, name) for name in STATISTICS}
+HistoryBuffer()  # The first one that is made gives them to the class, and so to those that are read.
 PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray)
 LEAVES = (*PLAIN, Tensor, np.ndarray, np.generic, np.dtype, torch.dtype, torch.device, torch.Size, slice)
 DEPTH = 100

@@ -7,6 +7,8 @@ from ..errors import UserError
 from .load import load_file
 
 LAST = 'last_checkpoint'
+VALIDATED = 'validated_iter'
+"""Under this name the runtime_info of a checkpoint tells after which iteration the latest validation was."""
 
 
 def number_in(template: str) -> re.Pattern:

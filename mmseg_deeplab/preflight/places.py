@@ -10,7 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..checkpoints.load import load_file
-from ..checkpoints.work_dir import named_checkpoint
+from ..checkpoints.work_dir import VALIDATED, named_checkpoint
 from .errors import FinishedError, PreflightError
 from .kinds import groups, name_of
 
@@ -89,15 +89,23 @@ def _pretrained(value: object, path: str) -> Iterator[tuple[str, object]]:
 
 
 def _check_progress(cfg: Config) -> None:
-    """Raise FinishedError if the checkpoint that is resumed from stands at or beyond the end of the training."""
+    """Raise FinishedError if the checkpoint that is resumed from stands at or beyond the end of the training.
+
+    One that was killed in its last validation has not finished: the checkpoint of the last step doesn't tell of it.
+    """
     path = cfg.get('load_from') or named_checkpoint(Path(cfg.get('work_dir') or '.'), [])
     train_cfg = cfg.get('train_cfg') or {}
     unit, key = ('epoch', 'max_epochs') if train_cfg.get('max_epochs') else ('iter', 'max_iters')
     end = train_cfg.get(key)
     if not isinstance(end, int) or path is None or '://' in str(path) or not Path(path).is_file():
         return
-    meta = load_file(path, 'meta').get('meta')
+    checkpoint = load_file(path, 'meta')
+    meta, hub = (checkpoint.get(part) for part in ('meta', 'message_hub'))
     done = meta.get(unit) if isinstance(meta, Mapping) else None
+    info = hub.get('runtime_info') if isinstance(hub, Mapping) else None
+    validates = cfg.get('val_cfg') is not None and isinstance(info, Mapping)
+    if validates and done == end and info.get(VALIDATED) != checkpoint['meta'].get('iter'):
+        return
     if isinstance(done, int) and done >= end:
         raise FinishedError(
             f'{path} has finished {unit} {done} of a training, and train_cfg.{key} is {end}: there is nothing left to '

@@ -4,6 +4,8 @@ import functools
 import http.server
 import os
 import pickle
+import subprocess
+import sys
 from collections import OrderedDict
 
 import mmengine
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from mmengine.logging import MessageHub
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModule
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
@@ -233,3 +235,14 @@ def test_every_loader_of_the_stack_is_replaced():
     """A scheme that a newer MMEngine adds fails here until somebody looks at it."""
     for loader in CheckpointLoader._schemes.values():
         assert loader.__module__ == 'mmseg_deeplab.checkpoints.load', (loader, mmengine.__version__)
+
+
+def test_the_statistics_of_a_log_are_there_in_a_new_process(tmp_path, repo):
+    """A resumed training asks for them before it logs a number of its own."""
+    torch.save(dict(state_dict={}, log=HistoryBuffer([1.0, 3.0], [1, 1])), tmp_path / 'a.pth')
+    code = (
+        'import sys; from mmseg_deeplab.checkpoints import load_file; '
+        'print(load_file(sys.argv[1])["log"].statistics("mean", 2))'
+    )
+    done = subprocess.run([sys.executable, '-c', code, tmp_path / 'a.pth'], cwd=repo, capture_output=True, text=True)
+    assert done.stdout.split() == ['2.0'], done.stderr

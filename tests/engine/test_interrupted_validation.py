@@ -1,11 +1,9 @@
 """A validation that a kill interrupts is made again: best checkpoint and schedule are those without a kill."""
 
-import numpy as np
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from tiny_training import Net, Points, tiny_runner
+from tiny_training import Net, tiny_runner, validation
 from torch.utils._pytree import tree_leaves
 
 from mmseg_deeplab.checkpoints import load_file
@@ -14,25 +12,6 @@ from mmseg_deeplab.engine import DeepLabRunner
 
 class Killed(BaseException):
     """The process is gone."""
-
-
-class Score(BaseMetric):
-    """A number that follows from the weights."""
-
-    default_prefix = ''
-
-    def process(self, data_batch, data_samples):
-        self.results.append(float(data_samples[0].double().square().sum()))
-
-    def compute_metrics(self, results):
-        return dict(score=sum(results))
-
-
-class Still(Points):
-    """Points without a random part, as a validation set is."""
-
-    def __getitem__(self, index):
-        return dict(inputs=np.array([index, index % 3], dtype=np.float32), index=index)
 
 
 class Watch(Hook):
@@ -62,13 +41,11 @@ def trained(folder, loop, rule='less', kill_at=None, **kwargs):
     train_cfg, hook = LOOPS[loop]
     begun = []
     torch.manual_seed(0)
-    loader = dict(batch_size=1, num_workers=0, dataset=Still(), sampler=dict(type='DefaultSampler', shuffle=False))
     plateau = dict(type='ReduceOnPlateauLR', monitor='score', rule='greater', patience=1, by_epoch=True)
     runner = tiny_runner(
-        folder, model=Net(), kind=DeepLabRunner, train_cfg=dict(train_cfg), schedule=plateau, val_cfg={},
-        batch_size=5,
-        hook=dict(hook, save_best='score', rule=rule, max_keep_ckpts=1), val_dataloader=loader, val_evaluator=[Score()],
-        custom_hooks=[dict(type='ExactResumeHook'), Watch(begun, kill_at)], **kwargs,
+        folder, model=Net(), kind=DeepLabRunner, train_cfg=dict(train_cfg), schedule=plateau, batch_size=5,
+        hook=dict(hook, save_best='score', rule=rule, max_keep_ckpts=1),
+        custom_hooks=[dict(type='ExactResumeHook'), Watch(begun, kill_at)], **validation(), **kwargs,
     )  # fmt: skip
     try:
         runner.train()

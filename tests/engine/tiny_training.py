@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
@@ -82,3 +83,28 @@ def tiny_runner(
         cfg=ConfigDict(),
         **kwargs,
     )
+
+
+class Score(BaseMetric):
+    """A number that follows from the weights."""
+
+    default_prefix = ''
+
+    def process(self, data_batch, data_samples):
+        self.results.append(float(data_samples[0].double().square().sum()))
+
+    def compute_metrics(self, results):
+        return dict(score=sum(results))
+
+
+class Still(Points):
+    """Points without a random part, as a validation set is."""
+
+    def __getitem__(self, index):
+        return dict(inputs=np.array([index, index % 3], dtype=np.float32), index=index)
+
+
+def validation():
+    """The arguments of `tiny_runner` for one with a score that is named 'score'."""
+    loader = dict(batch_size=1, num_workers=0, dataset=Still(), sampler=dict(type='DefaultSampler', shuffle=False))
+    return dict(val_cfg={}, val_dataloader=loader, val_evaluator=[Score()])

@@ -112,6 +112,23 @@ def test_a_training_that_is_over(cfg, tmp_path, named, done):
     check(cfg, 'train')
 
 
+@pytest.mark.parametrize(
+    ('validated', 'over'), [({}, False), ({'validated_iter': 4}, False), ({'validated_iter': 8}, True)]
+)
+def test_a_training_whose_last_validation_is_missing_is_not_over(cfg, tmp_path, validated, over):
+    """It was killed in it, and validates when it is resumed."""
+    path = tmp_path / 'iter_8.pth'
+    torch.save(dict(meta=dict(iter=8, epoch=0), state_dict={}, message_hub=dict(runtime_info=validated)), path)
+    cfg.resume, cfg.load_from = True, str(path)
+    cfg.train_cfg.max_iters = 8
+    if over:
+        assert 'there is nothing left to train' in problem(cfg)
+    else:
+        check(cfg, 'train')
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    assert 'there is nothing left to train' in problem(cfg)
+
+
 def test_back_ends_that_are_not_installed(cfg):
     cfg.visualizer.vis_backends = [ConfigDict(type='LocalVisBackend'), ConfigDict(type='ClearMLVisBackend')]
     message = problem(cfg)

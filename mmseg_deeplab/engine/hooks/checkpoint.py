@@ -14,7 +14,7 @@ from mmseg.registry import HOOKS
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ...checkpoints.save import atomic_write, remove_unfinished
-from ...checkpoints.work_dir import LAST, best_of, newest_checkpoint, number_in, unnoticed_best
+from ...checkpoints.work_dir import LAST, VALIDATED, best_of, newest_checkpoint, number_in, unnoticed_best
 from ...errors import UserError, UserFileNotFoundError, UserOSError
 from ...evaluation.scores import wrong_best
 from ...upstream import (
@@ -32,8 +32,6 @@ from .dense_crf import DenseCRFHook
 
 OUTDATED = 'outdated_ckpts'
 """Under this name a checkpoint tells which files go when it is written, in case that they could not."""
-VALIDATED = 'validated_iter'
-"""Under this name a checkpoint tells after which iteration the latest validation was."""
 
 
 class AtomicLocalBackend(LocalBackend):
