@@ -1,8 +1,10 @@
 """A kill at any moment leaves a checkpoint to resume from; a checkpoint that does not fit stops the run."""
 
+import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from tiny_training import Net, Points, tiny_runner
+from tiny_training import Net, Points, tiny_runner, validation
 from torch import nn
 
 from mmseg_deeplab.checkpoints import CheckpointMismatchError, load_file
@@ -307,6 +309,43 @@ def test_a_full_disk_names_checkpoint_and_the_last_good_one(tmp_path, monkeypatc
     with pytest.raises(UserOSError, match=rf'checkpoint 3 was not saved to .*No space left.*good checkpoint is {good}'):
         runner.train()
     assert load_file(good)['meta']['iter'] == 2
+
+
+class Quota(Hook):
+    """From the third iteration on the system refuses files of more than a kilobyte, as a quota or a full disk does."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize('best', [False, True])
+def test_a_write_that_the_system_refuses_leaves_whole_files(best, tmp_path):
+    """By a real limit, in a process of its own: the last good checkpoint and its pointer stay, and nothing half."""
+
+    def work():
+        hook = dict(interval=1, max_keep_ckpts=1, save_best='score' if best else None, rule='greater')
+        evaluation = validation() if best else {}
+        train_cfg = dict(by_epoch=False, max_iters=4, val_interval=1)
+        custom = [dict(type='ExactResumeHook'), Quota()]
+        runner = tiny_runner(tmp_path / 'run', train_cfg=train_cfg, hook=hook, custom_hooks=custom, **evaluation)
+        try:
+            runner.train()
+        except UserOSError as error:
+            (tmp_path / 'told').write_text(str(error))  # less than a kilobyte
+        os._exit(0)
+
+    process = multiprocessing.get_context('fork').Process(target=work)
+    process.start()
+    process.join(120)
+    told = (tmp_path / 'told').read_text()
+    good = tmp_path / 'run/iter_2.pth'
+    assert 'checkpoint 3 was not saved to' in told and 'iter_3.pth can not be written: File too large' in told
+    assert f'the last good checkpoint is {good}, to go on from with --resume' in told
+    assert (tmp_path / 'run/last_checkpoint').read_text() == str(good)
+    left = [name for name in files(tmp_path / 'run') if '.pth' in name]
+    assert 'iter_2.pth' in left and 'iter_3.pth' not in left and len(left) == 1 + best
+    assert all('state_dict' in load_file(tmp_path / 'run' / name) for name in left)
 
 
 @pytest.mark.parametrize('optimizer, tensors', [('SGD', 2), ('Adam', 3)])
