@@ -98,7 +98,7 @@ def in_table(text: str) -> str:
 def shortened(message: str) -> str:
     """The message without what differs from run to run: folders of tests and this repository's."""
     message = re.sub(
-        r'(/[\w.+-]+)+/pytest-of-[\w-]+/pytest-\d+(/popen-gw\d+)?/[\w-]+?\d*(?=[/\s\'":;,)]|$)', '...', message
+        r'(/[\w.+-]+)+/pytest-of-[\w-]+/pytest-\d+(/popen-gw\d+)?/[\w-]+?\d*(?=[/\s\'":;,)]|\.?(\s|$))', '...', message
     )
     return message.replace(str(REPO), '...').strip()
 
