@@ -40,6 +40,8 @@ def load_train_config(args: Namespace) -> Config:
             cfg.load_from = None if args.resume is True else args.resume
     if args.amp:
         _enable_amp(cfg)
+    if args.deterministic:
+        cfg.randomness = dict(cfg.get('randomness') or {}, deterministic=True)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UserError(

@@ -27,6 +27,11 @@ def main() -> None:
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on the CPU')
     parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='kernels whose result is the same every time, slower on a GPU; those that have none are warned of',
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with batch size x devices / auto_scale_lr.base_batch_size',

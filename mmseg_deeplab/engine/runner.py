@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import sys
 import warnings
 from collections import Counter
@@ -83,6 +84,17 @@ class DeepLabRunner(Runner):
         _runs_begun[self.timestamp] += 1
         if earlier:
             set_timestamp(self, f'{self.timestamp}_{earlier}')
+
+    def set_randomness(self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
+        """Seed all generators; with `deterministic`, take kernels that give the same result every time.
+
+        PyTorch names each kernel that has no such variant in a warning, and runs it; MMEngine would end the training.
+        """
+        if deterministic:  # cuBLAS reads it once, as it starts
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model to its device and wrap it for a distributed run."""

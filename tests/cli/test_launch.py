@@ -40,8 +40,17 @@ def test_resume_without_a_file_is_of_the_work_dir(arguments):
     arguments.data_root = None
     for resume, expected in ((True, (True, None)), ('auto', ('auto', 'first_phase.pth')), ('x.pth', (True, 'x.pth'))):
         arguments.resume, arguments.amp, arguments.auto_scale_lr = resume, False, False
+        arguments.deterministic = False
         cfg = load_train_config(arguments)
         assert (cfg.resume, cfg.load_from) == expected
+
+
+def test_deterministic_keeps_the_seed(arguments):
+    arguments.config.write_text('randomness = dict(seed=5)\n')
+    arguments.data_root, arguments.resume, arguments.amp, arguments.auto_scale_lr = None, None, False, False
+    for asked, expected in ((False, dict(seed=5)), (True, dict(seed=5, deterministic=True))):
+        arguments.deterministic = asked
+        assert load_train_config(arguments).randomness == expected
 
 
 def test_out_keeps_predictions_of_equal_names_apart(arguments, tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 
 import pytest
 import torch
@@ -114,3 +115,25 @@ def test_the_cause_within_another_error_is_found():
             raise RuntimeError('building failed') from error
 
     assert 'output_stride=12' in explanation(raised(wrapped))
+
+
+@pytest.fixture
+def usual_kernels(monkeypatch):
+    """What a deterministic run changes in the process is put back after it."""
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, 'deterministic', False)
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_deterministic_kernels_are_taken_and_those_that_have_no_such_variant_are_warned_of(usual_kernels):
+    runner = object.__new__(DeepLabRunner)
+    runner.set_randomness(3)
+    assert not torch.are_deterministic_algorithms_enabled() and 'CUBLAS_WORKSPACE_CONFIG' not in os.environ
+    runner.set_randomness(3, deterministic=True)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+    with pytest.warns(UserWarning, match='put_ does not have a deterministic implementation'):  # on any device
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
