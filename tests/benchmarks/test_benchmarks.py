@@ -186,7 +186,7 @@ def test_refinement(run, repo, tmp_path):
     assert f'| {100 * (1 + 0.5 + 0) / 3:.2f} | {100 * (0.5 + 0) / 2:.2f} |' in rows[1].text('wrong', [0, 1, 2])
 
 
-@pytest.mark.parametrize('name', ['fcn8s_vgg16_demo', 'timm:resnet18'])
+@pytest.mark.parametrize('name', ['deeplabv3plus_mobilenetv2_demo', 'timm:resnet18'])
 def test_every_model(name, repo, monkeypatch, tmp_path):
     """Trained, tested and answered, in this process."""
     if name.startswith('timm:'):
