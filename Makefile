@@ -9,8 +9,7 @@ BIN := $(abspath $(VENV))/bin
 PIP := "$(BIN)/python" -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -c constraints.txt
 TORCH ?= torch==2.13.0
-# One more than cores there are on a small machine: many tests wait for a process that they have started.
-WORKERS ?= 3
+WORKERS ?= 2
 
 DEMO := configs/deeplabv3plus_mobilenetv2_demo.py
 DEMO_WORK := work_dirs/demo

@@ -21,7 +21,11 @@ from mmseg_deeplab.errors import UserError
 def train(work_dir, **kwargs):
     torch.manual_seed(0)
     model = Net()
-    tiny_runner(work_dir, model=model, **kwargs).train()
+    runner = tiny_runner(work_dir, model=model, **kwargs)
+    runner.train()
+    loader = runner.train_loop.dataloader_iterator._iterator
+    if loader._num_workers:  # collected with its queues, it would wait for each of its processes for five seconds
+        loader._shutdown_workers()
     return model, load_file(work_dir / 'iter_8.pth')
 
 
