@@ -1,11 +1,13 @@
 """A training in channels-last computes what it does without."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmseg.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+from torch import nn
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -35,3 +37,28 @@ def test_the_fast_bases_fit_a_config(base):
     built = getattr(torch.optim, optimizer.pop('type'))(parameters, **optimizer)
     assert built.defaults['lr'] == 0.007 and built.defaults['weight_decay'] == 4e-5
     assert [HOOKS.get(hook.type) is not None for hook in config.custom_hooks] == [True]
+
+
+@pytest.mark.parametrize(('size', 'rate'), [(33, 1), (33, 12), (17, 6), (17, 18), (33, 36)])
+def test_gradients_in_bfloat16_are_those_of_float32(size, rate):
+    """At 33 x 33 with rate 12 the layer by itself, in that layout, is wrong by more than the largest gradient."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3, padding=rate, dilation=rate, groups=64, bias=False)
+    image, target = torch.randn(8, 64, size, size), torch.randn(8, 64, size, size)
+
+    def gradient(image):
+        layer.zero_grad()
+        (layer(image).float() * target).sum().backward()
+        return layer.weight.grad.clone()
+
+    expected = gradient(image)
+    hook, runner = HOOKS.build(dict(type='ChannelsLastHook')), SimpleNamespace(model=nn.Sequential(layer))
+    hook.before_train(runner)
+    image = image.to(memory_format=torch.channels_last)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = [gradient(image) for _ in range(3)]
+    for each in found:
+        torch.testing.assert_close(each, expected, rtol=0, atol=0.02 * expected.abs().max().item())
+        assert torch.equal(each, found[0])
+    hook.after_train(runner)
+    assert not layer._forward_pre_hooks
