@@ -1,2 +1,0 @@
-_base_ = './fcn8s_vgg16.py'
-model = dict(decode_head=dict(prediction_stride=16))
