@@ -17,8 +17,8 @@ class ChannelsLastHook(Hook):
     (docs/benchmarks.md). It is set when a training begins, after weights were loaded or resumed.
 
     Depthwise convolutions with a rate keep the usual layout on the CPU: in the other one, torch 2.13 computes wrong
-    gradients of their weights in bfloat16, on maps from 29 cells of width on, now and then of 1e32. Their answers, and the
-    gradients of their input, are right.
+    gradients of their weights in bfloat16, on maps from 29 cells of width on, now and then of 1e32. Their answers,
+    and the gradients of their input, are right.
     """
 
     def __init__(self) -> None:
